@@ -1,0 +1,177 @@
+"""Draw the parameters of one layer, named as the layer's arguments name them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar, final
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.utils import parametrize
+
+from fanin._errors import FaninError, nearest
+from fanin._layout import Layout, layout
+from fanin.initializers import Initializer, InitializerLike, as_initializer
+from fanin.initializers._base import take_seed
+from fanin.initializers._target import require_writable
+
+__all__ = ["argument_names", "fill", "fill_chosen", "parameter_names"]
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+_SUFFIX = "_initializer"
+
+
+def parameter_names(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """For each kind of parameter that ``module`` owns, the names of its tensors.
+
+    The kind is the parameter's name; a recurrent layer's tensors of all layers and directions are
+    one kind, and so are the query, key and value projections of attention.
+
+    >>> parameter_names(nn.LSTM(2, 3, num_layers=2))["weight_hh"]
+    ('weight_hh_l0', 'weight_hh_l1')
+    """
+    own = [name for name, value in module._parameters.items() if value is not None]  # noqa: SLF001
+    own += list(getattr(module, "parametrizations", {}))
+    kinds: dict[str, list[str]] = {}
+    for name in own:
+        kinds.setdefault(_kind(module, name), []).append(name)
+    if isinstance(module, nn.MultiheadAttention):
+        for name, value in module.out_proj.named_parameters():
+            if value is not None:
+                kinds[f"out_proj_{name}"] = [f"out_proj.{name}"]
+    return {kind: tuple(names) for kind, names in kinds.items()}
+
+
+def _kind(module: nn.Module, name: str) -> str:
+    if isinstance(module, nn.RNNBase):
+        return re.sub(r"_l\d+(_reverse)?$", "", name)
+    if isinstance(module, nn.MultiheadAttention) and name.endswith("_proj_weight"):
+        return "in_proj_weight"
+    return name
+
+
+def argument_names(module: nn.Module) -> tuple[str, ...]:
+    """The ``*_initializer`` arguments that `fill` and ``fanin.nn`` take for this layer.
+
+    >>> argument_names(nn.Linear(2, 3))
+    ('weight_initializer', 'bias_initializer')
+    """
+    return tuple(kind + _SUFFIX for kind in parameter_names(module))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Job:
+    owner: nn.Module
+    name: str
+    initializer: Initializer
+    layout: Layout
+    stream_name: str
+
+    @property
+    def tensor(self) -> Tensor:
+        tensor = getattr(self.owner, self.name)
+        assert isinstance(tensor, Tensor)  # noqa: S101 - the layout was read from it
+        return tensor
+
+    @property
+    def parametrized(self) -> bool:
+        return parametrize.is_parametrized(self.owner, self.name)
+
+
+def fill(
+    module: Layer,
+    *,
+    seed: int | None = None,
+    generator: Generator | None = None,
+    **initializers: InitializerLike,
+) -> Layer:
+    """The named parameters of one built layer become their initializers' draws; returns the layer.
+
+    The arguments are those of the layer's ``fanin.nn`` twin: ``weight_initializer``,
+    ``bias_initializer``; for recurrent layers ``weight_ih_initializer`` and so on; for attention
+    ``in_proj_weight_initializer``, ``out_proj_weight_initializer`` and so on. Parameters that are
+    not named stay as they are. Each is a value, a number, a name, or a function
+    ``(tensor, layout)``. A parametrized weight is written through its parametrization. The row
+    ``padding_idx`` of an embedding is zero afterwards.
+
+    The values are a function of the seed and the parameter's name in the layer. With no ``seed``,
+    one number is taken from ``generator``, or from torch's global one.
+
+    Raises:
+        FaninError: for an argument that names no parameter of this layer, or that does not fit it.
+            Nothing is written then.
+
+    >>> import torch
+    >>> layer = fill(nn.Linear(300, 100), weight_initializer="xavier_uniform", bias_initializer=0)
+    >>> bool(layer.weight.abs().max() <= (6 / 400) ** 0.5), bool(layer.bias.any())
+    (True, False)
+    """
+    chosen = {name: as_initializer(value) for name, value in initializers.items()}
+    fill_chosen(module, chosen, seed=seed, generator=generator)
+    return module
+
+
+def fill_chosen(
+    module: nn.Module,
+    initializers: Mapping[str, Initializer],
+    *,
+    seed: int | None = None,
+    generator: Generator | None = None,
+) -> None:
+    """`fill` with the initializers as values, by argument name."""
+    jobs = _jobs(module, initializers)
+    if not jobs or all(job.tensor.is_meta for job in jobs):
+        return
+    number = take_seed(seed, generator)
+    # The largest is drawn in place and last, the others aside and before: whatever fails, nothing
+    # has been written, and no second copy of the largest is made.
+    *aside, last = sorted(jobs, key=lambda job: (job.parametrized, job.tensor.numel()))
+    with torch.no_grad():
+        drawn = [(job, _draw(job, number)) for job in aside]
+        if last.parametrized:
+            setattr(last.owner, last.name, _draw(last, number))
+        else:
+            _fill_in_place(last, last.tensor, number)
+        for job, value in drawn:
+            setattr(job.owner, job.name, value) if job.parametrized else job.tensor.copy_(value)
+
+
+def _draw(job: _Job, seed: int) -> Tensor:
+    if not job.parametrized:
+        require_writable(job.tensor)
+    return _fill_in_place(job, torch.empty_like(job.tensor, requires_grad=False), seed)
+
+
+def _fill_in_place(job: _Job, tensor: Tensor, seed: int) -> Tensor:
+    job.initializer.fill_(tensor, layout=job.layout, seed=seed, name=job.stream_name)
+    _zero_padding_row(job, tensor)
+    return tensor
+
+
+def _zero_padding_row(job: _Job, tensor: Tensor) -> None:
+    # No gradient ever reaches this row, so what a draw left there would stay: torch zeroes it too.
+    if isinstance(job.owner, (nn.Embedding, nn.EmbeddingBag)) and job.owner.padding_idx is not None:
+        tensor.select(job.layout.axes.index("lookup"), job.owner.padding_idx).zero_()
+
+
+def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[_Job]:
+    kinds = parameter_names(module)
+    jobs = []
+    for argument, initializer in initializers.items():
+        names = kinds.get(argument.removesuffix(_SUFFIX)) if argument.endswith(_SUFFIX) else None
+        if names is None:
+            known = argument_names(module)
+            raise FaninError(
+                "this layer has no such parameter",
+                where=f"{type(module).__name__}(... {argument}={initializer!r})",
+                found=argument,
+                fix=f"use one of: {nearest(argument, known)}" if known else "it owns none",
+            )
+        for name in names:
+            owner, _, local = name.rpartition(".")
+            jobs.append(
+                _Job(module.get_submodule(owner), local, initializer, layout(module, name), name)
+            )
+    return jobs

@@ -1,0 +1,173 @@
+"""What every initializer promises, and the one way its numbers reach a tensor."""
+
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, Final, cast
+
+import torch
+from torch import Generator, Tensor
+
+from fanin._errors import FaninError
+from fanin._layout import Layout
+from fanin._stream import Region, Stream
+from fanin.initializers._target import fill_target, require_writable
+
+__all__ = ["Initializer", "arguments", "formula_number", "take_region", "take_seed"]
+
+
+class Initializer(ABC):
+    """A frozen value that says what to draw; it holds no seed and draws nothing by itself.
+
+    ``repr`` is the constructor, ``str`` the formula; equal values compare and hash equal, and
+    ``0.5 * initializer`` draws half of what ``initializer`` draws.
+    """
+
+    __slots__ = ()
+
+    needs_axes: ClassVar[bool] = True
+    """Whether a tensor's shape alone is not enough to draw."""
+
+    @abstractmethod
+    def std(self, layout: Layout) -> float:
+        """The standard deviation of the entries of a weight of this layout."""
+
+    @abstractmethod
+    def bound(self, layout: Layout) -> float:
+        """The largest magnitude an entry can take; infinite for a normal."""
+
+    @abstractmethod
+    def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
+        """Write ``region`` (all of it when None) of this weight into ``out``, from ``stream``.
+
+        ``out`` is a contiguous tensor on the CPU, of the region's shape; the rest of the weight
+        is never written, and its values do not depend on the region asked.
+        """
+
+    @abstractmethod
+    def __mul__(self, factor: float) -> "Initializer":
+        """The initializer whose draws are ``factor`` times this one's."""
+
+    def __rmul__(self, factor: float) -> "Initializer":
+        return self * factor
+
+    def fill_(
+        self,
+        tensor: Tensor,
+        *,
+        layout: Layout | None = None,
+        seed: int | None = None,
+        generator: Generator | None = None,
+        name: str = "",
+    ) -> Tensor:
+        """``tensor`` becomes this initializer's draw for (seed, name), in place; it is returned.
+
+        The values are a function of ``seed``, ``name`` and the place in the tensor, of nothing
+        else. With no ``seed`` one number is taken from ``generator``, or from torch's global
+        generator, so ``torch.manual_seed`` rules. Without ``layout`` a tensor of two axes is taken
+        as ``[out, in]``; one of more is an error where the axes matter.
+
+        Works on parameters, on any float or complex dtype (drawn in float32 or better, rounded
+        once), on any device and memory order. On meta tensors it does nothing.
+
+        Raises:
+            FaninError: for an integer or sparse tensor, a result of a computation, overlapping
+                memory, or a layout that does not fit. The tensor is then untouched.
+
+        >>> import torch
+        >>> from fanin.initializers import Uniform
+        >>> Uniform(-1, 1).fill_(torch.empty(3), seed=0).abs().max() < 1
+        tensor(True)
+        """
+        require_writable(tensor)
+        if layout is not None:
+            layout.check(tensor)
+        elif self.needs_axes:
+            layout = _plain_layout(self, tensor)
+        if tensor.is_meta:
+            return tensor
+        stream = Stream(take_seed(seed, generator), name)
+        axes = layout or _UNREAD
+        fill_target(tensor, lambda out: self.draw_into(out, axes, stream, None))
+        return tensor
+
+    def __repr__(self) -> str:
+        first, *rest = arguments(self) or [("", None, False)]
+        shown = [f"{value!r}" for _, value, is_set in [first] if is_set]
+        shown += [f"{name}={value!r}" for name, value, is_set in rest if is_set]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def to_json(self) -> str:
+        """This value as JSON text, read back by `from_json`.
+
+        Raises:
+            FaninError: if it holds a function that has no name.
+
+        >>> from fanin.initializers import Normal
+        >>> Normal(0.02).to_json()
+        '{"initializer": "Normal", "std": 0.02}'
+        """
+        from fanin.initializers._json import to_json
+
+        return to_json(self)
+
+
+def arguments(initializer: Initializer) -> list[tuple[str, object, bool]]:
+    """Each constructor argument: its name, its value, whether it differs from the default."""
+    found = []
+    for field in fields(cast("Any", initializer)):
+        if field.init is False and field.compare is False:
+            continue
+        value = getattr(initializer, field.name)
+        is_set = field.default is MISSING or value != field.default
+        found.append((field.name.lstrip("_"), value, is_set))
+    return found
+
+
+_UNREAD: Final = Layout((), "")
+"""Stands for the layout where `needs_axes` says that it is not read."""
+
+
+def _plain_layout(initializer: Initializer, tensor: Tensor) -> Layout:
+    if tensor.dim() == 2:
+        return Layout(tuple(tensor.shape), "out in")
+    if tensor.dim() < 2:
+        return Layout(tuple(tensor.shape), " ".join(["out"] * tensor.dim()))
+    raise FaninError(
+        "the axes of a bare tensor are not known",
+        where=repr(initializer),
+        found=f"shape {tuple(tensor.shape)}",
+        fix="give layout=fanin.layout(module, 'weight'), or name the axes: "
+        "layout=fanin.Layout(shape, 'out in kernel kernel')",
+    )
+
+
+def take_seed(seed: int | None, generator: Generator | None = None) -> int:
+    """``seed``, or one number from ``generator``, or one from torch's global generator."""
+    if seed is None:
+        device = "cpu" if generator is None else generator.device
+        return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=generator))
+    if generator is not None:
+        raise FaninError(
+            "two sources of random numbers",
+            where="fill_",
+            found=f"seed={seed} and a generator",
+            fix="give one of them",
+        )
+    return seed
+
+
+def take_region(whole: Tensor, region: Region | None) -> Tensor:
+    """The part of ``whole`` that ``region`` names; all of it when None."""
+    if region is None:
+        return whole
+    axes = zip(region.start, region.count, region.step, strict=True)
+    return whole[tuple(slice(start, start + count * step, step) for start, count, step in axes)]
+
+
+def formula_number(value: float) -> str:
+    """A number as it reads in a formula.
+
+    >>> formula_number(0.020000000000000004)
+    '0.02'
+    """
+    return f"{value:.6g}"

@@ -1,0 +1,117 @@
+"""Initializers as JSON text and back; reading runs no code that the text brings."""
+
+import json
+from collections.abc import Mapping
+
+from fanin._errors import FaninError, nearest
+from fanin.initializers._base import Initializer, arguments
+from fanin.initializers._biases import Chrono, ForgetGate, PriorProbability
+from fanin.initializers._elementwise import Constant, Normal, Uniform
+from fanin.initializers._fans import VarianceScaling
+from fanin.initializers._matrices import (
+    DeltaOrthogonal,
+    Hadamard,
+    Identity,
+    LooksLinear,
+    Orthogonal,
+)
+from fanin.initializers._structured import ICNR, Sparse
+
+__all__ = ["from_json", "to_json"]
+
+_CLASSES = (
+    Chrono,
+    Constant,
+    DeltaOrthogonal,
+    ForgetGate,
+    Hadamard,
+    ICNR,
+    Identity,
+    LooksLinear,
+    Normal,
+    Orthogonal,
+    PriorProbability,
+    Sparse,
+    Uniform,
+    VarianceScaling,
+)
+_KNOWN: dict[str, type[Initializer]] = {kind.__name__: kind for kind in _CLASSES}
+
+
+def to_json(initializer: Initializer) -> str:
+    """JSON text that `from_json` reads back to an equal value."""
+    return json.dumps(_to_dict(initializer))
+
+
+def _to_dict(initializer: Initializer) -> dict[str, object]:
+    name = type(initializer).__name__
+    if name not in _KNOWN:
+        raise _unsaveable(initializer, f"a {name}")
+    found: dict[str, object] = {"initializer": name}
+    for argument, value, is_set in arguments(initializer):
+        if isinstance(value, Initializer):
+            found[argument] = _to_dict(value)
+        elif isinstance(value, (int, float, str, tuple)):
+            if is_set:
+                found[argument] = value
+        elif value is not None:
+            raise _unsaveable(initializer, f"{argument}={value!r}")
+    return found
+
+
+def _unsaveable(initializer: Initializer, found: str) -> FaninError:
+    return FaninError(
+        "a function cannot be saved",
+        where=repr(initializer),
+        found=found,
+        fix="name the activation, or save its number: fanin.gain(function)",
+    )
+
+
+def from_json(text: str) -> Initializer:
+    """The initializer that `Initializer.to_json` wrote.
+
+    Raises:
+        FaninError: for text that is not one, an unknown initializer or argument.
+
+    >>> from_json('{"initializer": "VarianceScaling", "gain": "relu"}')
+    VarianceScaling('relu')
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _unreadable(text, f"{error}") from None
+    return _from_dict(found)
+
+
+def _from_dict(found: object) -> Initializer:
+    if not isinstance(found, Mapping) or not isinstance(found.get("initializer"), str):
+        raise _unreadable(str(found), "no 'initializer' entry with a name")
+    arguments = {key: _value(value) for key, value in found.items() if key != "initializer"}
+    name = found["initializer"]
+    if name not in _KNOWN:
+        raise FaninError(
+            "there is no such initializer",
+            where="from_json",
+            found=repr(name),
+            fix=f"use one of: {nearest(name, _KNOWN)}",
+        )
+    try:
+        return _KNOWN[name](**arguments)
+    except TypeError as error:
+        raise _unreadable(str(found), str(error)) from None
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _from_dict(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _unreadable(text: str, found: str) -> FaninError:
+    return FaninError(
+        "this is not an initializer's JSON",
+        where=f"from_json({text[:60]!r})",
+        found=found,
+        fix="give what Initializer.to_json wrote",
+    )

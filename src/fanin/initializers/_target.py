@@ -1,0 +1,99 @@
+"""Whether a tensor may be written to, and how the numbers get there."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import Parameter, is_lazy
+
+from fanin._errors import FaninError
+
+__all__ = ["fill_target", "require_writable"]
+
+_DIRECT = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def fill_target(tensor: Tensor, draw: Callable[[Tensor], None]) -> None:
+    """Draw into ``tensor``: at once where it is plain memory, else aside and then copied."""
+    if _is_plain(tensor):
+        draw(tensor.detach())
+        return
+    staged = torch.empty(tensor.shape, dtype=_staging_dtype(tensor.dtype), device="cpu")
+    draw(staged)
+    with torch.no_grad():
+        tensor.copy_(staged)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        type(tensor) in (Tensor, Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.dtype in _DIRECT
+        and tensor.is_contiguous()
+    )
+
+
+def _staging_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype.is_complex:
+        return torch.complex128 if dtype == torch.complex128 else torch.complex64
+    return dtype if dtype in _DIRECT else torch.float32
+
+
+def require_writable(tensor: Tensor) -> None:
+    """Raise FaninError for a tensor that cannot hold a start, or whose start would be lost."""
+    if is_lazy(tensor):
+        raise _refusal(tensor, "a lazy parameter has no shape yet", "run the model once first")
+    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+        raise _refusal(
+            tensor, "only float and complex tensors can be drawn", "convert it: tensor.float()"
+        )
+    if tensor.layout != torch.strided:
+        raise _refusal(tensor, "only dense tensors can be drawn", "use a dense tensor")
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise _refusal(
+            tensor,
+            "a tensor made in inference mode is read-only",
+            "make it outside torch.inference_mode()",
+        )
+    if tensor.grad_fn is not None and not _views_a_leaf(tensor):
+        raise _refusal(
+            tensor,
+            "this tensor is the result of a computation: what is written to it is lost",
+            "name the parameter itself; for a parametrized layer use fanin.fill(module, ...)",
+        )
+    if _overlaps(tensor):
+        raise _refusal(
+            tensor,
+            "several entries share one place in memory",
+            "use tensor.contiguous(), or the tensor before expand()",
+        )
+
+
+def _views_a_leaf(tensor: Tensor) -> bool:
+    base = tensor._base  # noqa: SLF001 - torch's documented name for the tensor a view looks at
+    return base is not None and base.is_leaf
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    if tensor.is_contiguous():
+        return False
+    reach = 0
+    for size, stride in sorted(
+        zip(tensor.shape, tensor.stride(), strict=True), key=lambda axis: axis[1]
+    ):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += (size - 1) * stride
+    return False
+
+
+def _refusal(tensor: Tensor, what: str, fix: str) -> FaninError:
+    found = f"{type(tensor).__name__} of dtype {tensor.dtype}, device {tensor.device}"
+    if not is_lazy(tensor):
+        found += (
+            f", shape {tuple(tensor.shape)}, strides {tensor.stride()}"
+            if (tensor.layout == torch.strided)
+            else f", layout {tensor.layout}"
+        )
+    return FaninError(what, where="the tensor to fill", found=found, fix=fix)

@@ -1,0 +1,209 @@
+"""What cannot hold a start is refused in words, and is then as it was."""
+
+import math
+
+import pytest
+import torch
+
+import fanin
+from fanin import FaninError
+from fanin.initializers import (
+    ICNR,
+    Chrono,
+    Constant,
+    ForgetGate,
+    Hadamard,
+    LooksLinear,
+    Normal,
+    Orthogonal,
+    PriorProbability,
+    Sparse,
+    Uniform,
+    VarianceScaling,
+    as_initializer,
+    from_json,
+    kaiming_normal,
+    named,
+    xavier_uniform,
+)
+
+REFUSED = {
+    "std below zero": lambda: Normal(-0.1),
+    "std not a number": lambda: Normal(math.nan),
+    "mean infinite": lambda: Normal(1, mean=math.inf),
+    "cut zero": lambda: Normal(1, cut=0),
+    "cut negative": lambda: Normal(1, cut=-2),
+    "cut not a number": lambda: VarianceScaling(cut=math.nan),
+    "cut of a uniform": lambda: VarianceScaling(distribution="uniform", cut=2),
+    "interval reversed": lambda: Uniform(1, -1),
+    "interval infinite": lambda: Uniform(-math.inf, 1),
+    "constant not a number": lambda: Constant(math.nan),
+    "activation unknown": lambda: kaiming_normal("relou"),
+    "activation mixes elements": lambda: kaiming_normal("softmax"),
+    "fan unknown": lambda: kaiming_normal(fan="fan_in"),
+    "distribution unknown": lambda: VarianceScaling(distribution="gaussian"),
+    "convention unknown": lambda: VarianceScaling(convention="he"),
+    "gain infinite": lambda: Orthogonal(math.inf),
+    "keep unknown": lambda: Orthogonal(keep="variance"),
+    "position unknown": lambda: LooksLinear(position="middle"),
+    "no connections": lambda: Sparse(0),
+    "no upscale": lambda: ICNR(Normal(1), 0),
+    "probability above one": lambda: PriorProbability(1.5),
+    "classes do not sum to one": lambda: PriorProbability((0.2, 0.2)),
+    "memory too short": lambda: Chrono(2),
+    "bias not a number": lambda: ForgetGate(math.nan),
+    "name unknown": lambda: named("xavier_unifrom"),
+    "name needs arguments": lambda: named("normal"),
+    "not an initializer": lambda: as_initializer([1, 2]),
+    "a class, not a value": lambda: as_initializer(Normal),
+    "not JSON": lambda: from_json("{"),
+    "JSON of nothing": lambda: from_json("[]"),
+    "JSON of an unknown initializer": lambda: from_json('{"initializer": "Norml"}'),
+    "JSON with a wrong argument": lambda: from_json('{"initializer": "Normal", "sd": 1}'),
+}
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED.keys())
+def test_a_value_without_meaning_is_refused_when_it_is_made(make):
+    """Not hours later, on the first draw."""
+    with pytest.raises(FaninError) as caught:
+        make()
+    assert [line.split(":")[0].strip() for line in str(caught.value).splitlines()[-3:]] == [
+        "where",
+        "found",
+        "fix",
+    ]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    """Also when it is Keras' spelling of a start that exists."""
+    for wrong, right in {
+        "xavier_unifrom": "xavier_uniform",
+        "glorot_uniform": "xavier_uniform",
+        "he_normal": "kaiming_normal",
+        "orthogonl": "orthogonal",
+    }.items():
+        with pytest.raises(FaninError) as caught:
+            named(wrong)
+        assert caught.value.fix.removeprefix("use one of: ").split(", ")[0] == right
+
+
+def untouched(tensor, value, **arguments):
+    before = tensor.detach().clone()
+    version = tensor._version
+    with pytest.raises(FaninError) as caught:
+        value.fill_(tensor, seed=0, **arguments)
+    assert torch.equal(tensor.detach(), before)
+    assert tensor._version == version
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool])
+def test_an_integer_tensor_is_refused(dtype):
+    """A cast of random numbers to integers would be zeros."""
+    assert "float" in untouched(torch.ones(3, 3, dtype=dtype), Normal(1))
+
+
+@pytest.mark.parametrize("value", [kaiming_normal(), Orthogonal(), Sparse(2), Hadamard()], ids=repr)
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_fans_of_a_scalar_or_a_vector_are_refused(value, shape):
+    """There is nothing to sum over."""
+    text = untouched(torch.ones(shape), value)
+    assert "fan" in text or "matrix" in text
+
+
+def test_the_axes_of_a_bare_convolution_are_asked_about():
+    """Guessing them is how transposed convolutions got the wrong variance."""
+    assert "fanin.layout" in untouched(torch.ones(3, 3, 3, 3), xavier_uniform())
+
+
+@pytest.mark.parametrize(
+    "value", [Normal(1), kaiming_normal(), Orthogonal(), Constant(1)], ids=repr
+)
+def test_a_layout_of_another_shape_is_refused(value):
+    """Most likely it was taken from another layer."""
+    assert "does not fit" in untouched(
+        torch.ones(3, 4), value, layout=fanin.Layout((4, 3), "out in")
+    )
+
+
+def test_the_result_of_a_computation_is_refused():
+    """What is written to it would be lost at once, as in torch.nn.init on a weight-normed layer."""
+    weight = torch.nn.Parameter(torch.ones(3, 3))
+    text = untouched(weight * 2, Normal(1))
+    assert "parametrized" in text
+
+
+def test_a_view_of_a_parameter_writes_to_the_parameter():
+    """Part of a fused weight may be drawn on its own."""
+    weight = torch.nn.Parameter(torch.zeros(4, 3))
+    Normal(1).fill_(weight[1:3], seed=0)
+    assert weight[1:3].ne(0).all()
+    assert not weight[[0, 3]].any()
+
+
+def test_expanded_memory_is_refused():
+    """One place cannot hold two numbers."""
+    assert "share" in untouched(torch.ones(3, 1).expand(3, 4), Normal(1))
+
+
+def test_overlapping_windows_are_refused():
+    """Neighbouring windows share entries although no stride is zero."""
+    assert "share" in untouched(torch.ones(6).unfold(0, 3, 1), Normal(1))
+
+
+def test_a_tensor_of_inference_mode_is_refused():
+    """torch itself forbids to change it outside."""
+    with torch.inference_mode():
+        tensor = torch.ones(3, 3)
+    with pytest.raises(FaninError, match="read-only"):
+        Normal(1).fill_(tensor, seed=0)
+    with torch.inference_mode():
+        assert Normal(1).fill_(tensor, seed=0).ne(1).all()
+
+
+def test_a_sparse_tensor_is_refused():
+    """Its zeros are not stored."""
+    with pytest.raises(FaninError, match="dense"):
+        Normal(1).fill_(torch.eye(3).to_sparse(), seed=0)
+
+
+def test_a_lazy_parameter_is_refused():
+    """It has no shape to draw for."""
+    with pytest.raises(FaninError, match="no shape yet"):
+        Normal(1).fill_(torch.nn.LazyLinear(3).weight, seed=0)
+
+
+def test_a_seed_and_a_generator_together_are_refused():
+    """One of them would be ignored in silence."""
+    tensor = torch.zeros(2)
+    with pytest.raises(FaninError, match="two sources"):
+        Normal(1).fill_(tensor, seed=0, generator=torch.Generator())
+    assert not tensor.any()
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (LooksLinear(), fanin.Layout((5, 4), "out in")),
+        (ICNR(Normal(1), 2), fanin.Layout((6, 3), "out in")),
+        (ForgetGate(), fanin.layout(torch.nn.RNN(2, 4), "bias_ih_l0")),
+        (Chrono(10), fanin.layout(torch.nn.Linear(2, 4), "bias")),
+        (PriorProbability((0.5, 0.5)), fanin.layout(torch.nn.Linear(2, 4), "bias")),
+        (PriorProbability(0.5), fanin.Layout((3, 4), "out in")),
+        (Uniform(0, 1), None),
+    ],
+    ids=repr,
+)
+def test_a_start_that_does_not_fit_the_weight_is_refused(value, where):
+    """Odd widths for mirrored pairs, gates that are not there, classes that do not match."""
+    if where is None:
+        untouched(torch.ones(3, dtype=torch.complex64), value)
+    else:
+        untouched(torch.ones(where.shape), value, layout=where)
+
+
+def test_empty_tensors_are_filled_with_nothing():
+    """Empty shards exist."""
+    for value in (Normal(1), Uniform(-1, 1), Constant(2), Normal(1, cut=2)):
+        assert value.fill_(torch.empty(0, 3), seed=0).shape == (0, 3)
