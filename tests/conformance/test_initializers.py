@@ -267,6 +267,15 @@ def test_memory_order_does_not_matter(value, where):
 
 
 @each
+def test_the_default_device_does_not_matter(value, where):
+    """Models are often built under torch.device or set_default_device."""
+    straight, other = draw(value, where), torch.empty(where.shape)
+    with torch.device("meta"):
+        value.fill_(other, layout=where, seed=7, name="layer.weight")
+    assert torch.equal(other, straight)
+
+
+@each
 def test_a_meta_tensor_is_left_alone(value, where):
     """Large models are built on meta and drawn later."""
     tensor = torch.empty(where.shape, device="meta")
