@@ -83,7 +83,7 @@ class PriorProbability(BiasInitializer):
 
     def values(self, layout: Layout, stream: Stream) -> Tensor:  # noqa: ARG002
         """The logit, or the logarithms of the class probabilities."""
-        each = torch.tensor(self._each(), dtype=torch.float64)
+        each = torch.tensor(self._each(), dtype=torch.float64, device="cpu")
         if not self._of_classes():
             return torch.logit(each).expand(layout.outputs)
         if layout.outputs != len(each):
@@ -136,7 +136,7 @@ class ForgetGate(BiasInitializer):
 
     def values(self, layout: Layout, stream: Stream) -> Tensor:  # noqa: ARG002
         """The value at the keeping gate."""
-        bias = torch.zeros(layout.outputs, dtype=torch.float64)
+        bias = torch.zeros(layout.outputs, dtype=torch.float64, device="cpu")
         for gate in _keeping_gates(layout, self):
             bias[gate] = self.value
         return bias
@@ -183,9 +183,9 @@ class Chrono(BiasInitializer):
 
     def values(self, layout: Layout, stream: Stream) -> Tensor:
         """Log-uniform time scales at the keeping gate, their negatives at the input gate."""
-        bias = torch.zeros(layout.outputs, dtype=torch.float64)
+        bias = torch.zeros(layout.outputs, dtype=torch.float64, device="cpu")
         for gate in _keeping_gates(layout, self):
-            steps = torch.empty(gate.stop - gate.start, dtype=torch.float64)
+            steps = torch.empty(gate.stop - gate.start, dtype=torch.float64, device="cpu")
             fill_uniform(steps, stream, 1.0, self.longest - 1)
             bias[gate] = steps.log()
             for part in layout.parts():

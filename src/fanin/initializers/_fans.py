@@ -102,10 +102,10 @@ class VarianceScaling(Initializer):
         if len(stds) == 1:
             self._draw(out, stream, region, stds.pop())
             return
-        whole = torch.empty(layout.shape, dtype=out.dtype)
+        whole = out.new_empty(layout.shape)
         for part in parts:
             place = Region.of(layout.shape, part.index)
-            piece = torch.empty(part.layout.shape, dtype=out.dtype)
+            piece = out.new_empty(part.layout.shape)
             self._draw(piece, stream, place, self.std(part.layout))
             whole[part.index] = piece
         out.copy_(take_region(whole, region))

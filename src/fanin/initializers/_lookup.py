@@ -117,7 +117,7 @@ class Custom(Initializer):
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:  # noqa: ARG002
         """Let the function fill a whole tensor, and take the region of it."""
-        whole = torch.empty(layout.shape, dtype=out.dtype)
+        whole = out.new_empty(layout.shape)
         self.function(whole, layout)
         out.copy_(take_region(whole, region))
 

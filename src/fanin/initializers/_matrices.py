@@ -61,7 +61,7 @@ class MatrixInitializer(Initializer):
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Make the parts, and write the region."""
-        whole = out if region is None else torch.empty(layout.shape, dtype=out.dtype)
+        whole = out if region is None else out.new_empty(layout.shape)
         for number, part in enumerate(layout.parts()):
             own = replace(stream, substream=stream.substream + number)
             whole[part.index] = self.part(part.layout, own, _working_dtype(out.dtype))
@@ -212,7 +212,7 @@ class Identity(MatrixInitializer):
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         """One identity at the centre tap."""
-        matrix = torch.eye(*layout.channels_shape(), dtype=dtype)
+        matrix = torch.eye(*layout.channels_shape(), dtype=dtype, device="cpu")
         return layout.at_centre(matrix * gain_number(self.gain))
 
     def __mul__(self, factor: float) -> "Identity":
@@ -255,7 +255,7 @@ class Hadamard(MatrixInitializer):
         """One partial identity, or Hadamard matrix."""
         rows, columns = layout.channels_shape()
         if rows <= columns:
-            matrix = torch.eye(rows, columns, dtype=dtype)
+            matrix = torch.eye(rows, columns, dtype=dtype, device="cpu")
         else:
             order = _order(rows)
             matrix = hadamard(order)[:rows, :columns].to(dtype) / sqrt(order)

@@ -60,16 +60,16 @@ class Sparse(MatrixInitializer):
         """Normal numbers, kept where a column's random word is among the row's smallest."""
         rows, columns = layout.matrix_shape()
         kept = min(self.connections, columns)
-        words = torch.empty(rows, columns, dtype=torch.int32)
+        words = torch.empty(rows, columns, dtype=torch.int32, device="cpu")
         fill_bits(words, replace(stream, substream=stream.substream + _CHOICE))
         chosen = words.argsort(dim=1, stable=True)[:, :kept]
-        real = dtype.to_real()
-        values = torch.empty((rows, kept, 2) if dtype.is_complex else (rows, kept), dtype=real)
+        shape = (rows, kept, 2) if dtype.is_complex else (rows, kept)
+        values = torch.empty(shape, dtype=dtype.to_real(), device="cpu")
         std = self.part_std(layout) * sqrt(columns / kept)
         fill_normal(values, stream, 0.0, std / sqrt(2) if dtype.is_complex else std)
         if dtype.is_complex:
             values = torch.view_as_complex(values)
-        matrix = torch.zeros(rows, columns, dtype=dtype)
+        matrix = torch.zeros(rows, columns, dtype=dtype, device="cpu")
         return layout.from_matrix(matrix.scatter_(1, chosen, values))
 
     def __mul__(self, factor: float) -> "Sparse":
@@ -128,7 +128,7 @@ class ICNR(Initializer):
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Draw the narrow weight and repeat its outputs."""
         narrow = layout.narrow_outputs(self.upscale**2)
-        piece = torch.empty(narrow.shape, dtype=out.dtype)
+        piece = out.new_empty(narrow.shape)
         self.base.draw_into(piece, narrow, stream, None)
         out.copy_(take_region(layout.repeat_outputs(piece, self.upscale**2), region))
 
