@@ -37,6 +37,10 @@ def _rebuild(what: str, where: str, found: str, fix: str) -> FaninError:
     return FaninError(what, where=where, found=found, fix=fix)
 
 
+_MOST = 20
+"""How many names are listed where none is close."""
+
+
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """The known names closest to ``name``, ready to be put in an error's way out.
 
@@ -44,5 +48,6 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
     'xavier_uniform, xavier_normal'
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=most, cutoff=0.6)
-    return ", ".join(close or names)
+    close = get_close_matches(name, names, n=most, cutoff=0.6) or names[:_MOST]
+    more = len(names) - _MOST if len(close) == _MOST else 0
+    return ", ".join(close) + (f" and {more} more" if more else "")

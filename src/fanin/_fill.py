@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar, final
+from math import prod
+from typing import TypeVar, cast, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -70,14 +71,27 @@ class _Job:
     stream_name: str
 
     @property
-    def tensor(self) -> Tensor:
+    def parametrized(self) -> bool:
+        return parametrize.is_parametrized(self.owner, self.name)
+
+    @property
+    def stored(self) -> Tensor:
+        """The parameter; of a parametrized one, what is kept in its place.
+
+        Reading the parameter itself would compute it, and spectral norm counts each reading.
+        """
+        if self.parametrized:
+            kept = cast("nn.ModuleDict", self.owner.parametrizations)
+            return next(kept[self.name].parameters())
         tensor = getattr(self.owner, self.name)
         assert isinstance(tensor, Tensor)  # noqa: S101 - the layout was read from it
         return tensor
 
-    @property
-    def parametrized(self) -> bool:
-        return parametrize.is_parametrized(self.owner, self.name)
+    def write(self, value: Tensor) -> None:
+        if self.parametrized:
+            setattr(self.owner, self.name, value)
+        else:
+            self.stored.copy_(value)
 
 
 def fill(
@@ -122,26 +136,28 @@ def fill_chosen(
 ) -> None:
     """`fill` with the initializers as values, by argument name."""
     jobs = _jobs(module, initializers)
-    if not jobs or all(job.tensor.is_meta for job in jobs):
+    if not jobs or all(job.stored.is_meta for job in jobs):
         return
     number = take_seed(seed, generator)
     # The largest is drawn in place and last, the others aside and before: whatever fails, nothing
     # has been written, and no second copy of the largest is made.
-    *aside, last = sorted(jobs, key=lambda job: (job.parametrized, job.tensor.numel()))
+    *aside, last = sorted(jobs, key=lambda job: (job.parametrized, prod(job.layout.shape)))
     with torch.no_grad():
         drawn = [(job, _draw(job, number)) for job in aside]
         if last.parametrized:
-            setattr(last.owner, last.name, _draw(last, number))
+            drawn.append((last, _draw(last, number)))
         else:
-            _fill_in_place(last, last.tensor, number)
+            _fill_in_place(last, last.stored, number)
         for job, value in drawn:
-            setattr(job.owner, job.name, value) if job.parametrized else job.tensor.copy_(value)
+            job.write(value)
 
 
 def _draw(job: _Job, seed: int) -> Tensor:
+    stored = job.stored
     if not job.parametrized:
-        require_writable(job.tensor)
-    return _fill_in_place(job, torch.empty_like(job.tensor, requires_grad=False), seed)
+        require_writable(stored)
+    aside = torch.empty(job.layout.shape, dtype=stored.dtype, device=stored.device)
+    return _fill_in_place(job, aside, seed)
 
 
 def _fill_in_place(job: _Job, tensor: Tensor, seed: int) -> Tensor:

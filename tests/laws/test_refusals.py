@@ -207,3 +207,12 @@ def test_empty_tensors_are_filled_with_nothing():
     """Empty shards exist."""
     for value in (Normal(1), Uniform(-1, 1), Constant(2), Normal(1, cut=2)):
         assert value.fill_(torch.empty(0, 3), seed=0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("value", [kaiming_normal(), xavier_uniform(), Orthogonal(), Hadamard()])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_layers_without_inputs_or_outputs_are_filled_with_nothing(value, shape):
+    """torch builds them; a fan of 0 must not divide."""
+    where = fanin.Layout(shape, "out in")
+    assert value.fill_(torch.empty(shape), layout=where, seed=0).numel() == 0
+    assert value.std(where) >= 0

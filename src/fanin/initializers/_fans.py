@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Final, Literal, TypeAlias, final, get_args
 
-import torch
 from torch import Tensor, nn
 
 from fanin._errors import FaninError, nearest
@@ -86,8 +85,9 @@ class VarianceScaling(Initializer):
             )
 
     def std(self, layout: Layout) -> float:
-        """|factor| gain / sqrt(fan)."""
-        return abs(self._multiplier) / sqrt(self._fan_of(layout))
+        """|factor| gain / sqrt(fan); 0 for a layer without inputs."""
+        fan = self._fan_of(layout)
+        return abs(self._multiplier) / sqrt(fan) if fan else 0.0
 
     def bound(self, layout: Layout) -> float:
         """sqrt(3) std if uniform; infinite for a normal that is not cut."""

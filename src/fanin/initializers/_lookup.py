@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import nan
 from typing import TypeAlias, final
 
-import torch
 from torch import Tensor
 
 from fanin._errors import FaninError, nearest

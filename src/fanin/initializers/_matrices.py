@@ -54,13 +54,17 @@ class MatrixInitializer(Initializer):
 
     def std(self, layout: Layout) -> float:
         """The root mean square deviation of the entries, over all parts."""
+        if 0 in layout.shape:
+            return 0.0
         sizes = Counter(part.layout for part in layout.parts())
         entries = {part: count * prod(part.shape) for part, count in sizes.items()}
         total = sum(self.part_std(part) ** 2 * number for part, number in entries.items())
-        return sqrt(total / max(1, sum(entries.values())))
+        return sqrt(total / sum(entries.values()))
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Make the parts, and write the region."""
+        if 0 in layout.shape:
+            return
         whole = out if region is None else out.new_empty(layout.shape)
         for number, part in enumerate(layout.parts()):
             own = replace(stream, substream=stream.substream + number)
