@@ -1,0 +1,181 @@
+"""The command line: its words, its exit codes, and that it answers without loading torch."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fanin
+from fanin import _cli, _doctor
+from fanin._cli import main
+
+HERE = Path(__file__).parent
+TOUR = {"seed": 0, "fast": False, "out": Path("fanin-tour"), "as_json": False}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the tour is asked to do, in place of a tour."""
+    import fanin._tour
+
+    calls = []
+    monkeypatch.setattr(
+        fanin._tour, "tour", lambda names, **options: calls.append((names, options))
+    )
+    return calls
+
+
+@pytest.mark.parametrize("command", ["fanin", "fanin tour", "fanin doctor"])
+def test_help_is_the_text_agreed(command, capsys, monkeypatch):
+    """A changed option or sentence is changed on purpose, in the golden file too."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([*command.split()[1:], "--help"]) == 0
+    golden = HERE / f"help_{command.replace(' ', '_')}.txt"
+    assert capsys.readouterr().out == golden.read_text(encoding="utf-8")
+
+
+def test_version_is_the_packages(capsys):
+    """One place holds it."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fanin {fanin.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["tour", "--help"], ["--version"], ["tuor"], ["tour", "--sed", "x"]]
+)
+def test_words_alone_do_not_load_torch(arguments):
+    """torch takes a second or more; help and typing errors answer at once."""
+    code = (
+        "import sys; from fanin._cli import main; main(sys.argv[1:]); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'rich')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", [[], ["tuor"], ["tour", "--speed"], ["tour", "--seed", "x"]])
+def test_bad_usage_is_exit_code_2_and_says_how_to_use_it(arguments, capsys):
+    """As every command line does."""
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: fanin")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--starts", "torch_default,xavier_unifrom"], "xavier_uniform"),
+        (["--starts", "zeros,zeros"], "twice"),
+        (["--starts", ","], "no start"),
+        (["--seed", "-1"], "0 to"),
+    ],
+)
+def test_bad_values_are_exit_code_2_with_the_way_out(arguments, says, capsys, tmp_path):
+    """Told before anything is measured; standard output stays empty."""
+    assert main(["tour", "--out", str(tmp_path / "made"), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert says in printed.err
+    assert printed.out == ""
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_told_at_once(capsys, tmp_path):
+    """Not after two minutes of measuring."""
+    (tmp_path / "file").write_text("in the way")
+    assert main(["tour", "--out", str(tmp_path / "file" / "results")]) == 2
+    assert "give --out a directory" in capsys.readouterr().err
+
+
+def test_the_default_tour_compares_torchs_start_with_three_others(asked):
+    """The command line names them itself, so as not to load torch; it must name the tour's own."""
+    from fanin._tour.nets import DEFAULT_STARTS
+
+    assert main(["tour"]) == 0
+    assert asked == [(list(DEFAULT_STARTS), TOUR)]
+
+
+def test_options_reach_the_tour(asked):
+    """Each under its own name."""
+    words = "tour --fast --seed 7 --out there --starts zeros,ones --json"
+    assert main(words.split()) == 0
+    assert asked == [
+        (["zeros", "ones"], {"seed": 7, "fast": True, "out": Path("there"), "as_json": True})
+    ]
+
+
+def test_python_m_fanin_alone_runs_the_fast_tour(asked, monkeypatch):
+    """A demonstration without a word to learn."""
+    monkeypatch.setattr(sys, "argv", ["fanin"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("fanin", run_name="__main__")
+    assert stop.value.code == 0
+    assert [options["fast"] for _, options in asked] == [True]
+
+
+def test_ctrl_c_is_exit_code_130_and_a_sentence(monkeypatch, capsys):
+    """No traceback: the user knows what they pressed."""
+    import fanin._tour
+
+    def interrupted(*_names, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fanin._tour, "tour", interrupted)
+    assert main(["tour"]) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C; no unfinished file is left\n"
+
+
+def test_doctor_is_content_with_the_documented_numbers(capsys):
+    """Every line that a report of a fault needs."""
+    assert main(["doctor"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {"python", "torch", "numpy", "fanin", "engine", "matplotlib"} <= set(lines)
+    assert lines["fanin"] == fanin.__version__
+    assert lines["self-check"].startswith("ok")
+
+
+def test_doctor_finds_wrong_numbers(capsys, monkeypatch):
+    """An engine that draws something else must not pass."""
+    monkeypatch.setattr(_doctor, "words", lambda: (0, 0, 0, 0))
+    assert main(["doctor"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_doctors_numbers_are_golden():
+    """Those of the file that pins the stream, so that the two cannot part."""
+    stored = json.loads((HERE / "stream.json").read_text(encoding="utf-8"))
+    first = stored["draws"][0]
+    assert (first["seed"], first["name"], first["draw"]) == (0, "weight", "bits")
+    assert tuple(int(word, 16) for word in first["words"][:4]) == _doctor.GOLDEN_WORDS
+
+
+def test_ascii_streams_get_likenesses_instead_of_errors():
+    """As with LANG=C in an old terminal, or a pipe on Windows."""
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(fanin.__file__).parents[1])}
+    code = "from fanin._tour.screen import show; from fanin._tour.story import Block; "
+    code += "show([Block('×2 ▁█ 3–4')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=environment
+    )
+    assert done.stdout.decode("ascii").strip() == "x2 _# 3-4"
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    """`fanin doctor | head -1` closes the pipe early."""
+    code = (
+        "import os, sys; from fanin import _cli; r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
+        "code = _cli.main(['doctor']); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", code], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_exit_codes_are_those_that_main_documents():
+    """Scripts rely on them."""
+    assert (_cli.DONE, _cli.UNHEALTHY, _cli.USAGE, _cli.INTERRUPTED) == (0, 1, 2, 130)
