@@ -9,6 +9,7 @@ from torch import nn
 
 import fanin
 from fanin.initializers import (
+    Initializer,
     Normal,
     Orthogonal,
     Sparse,
@@ -156,7 +157,7 @@ def test_the_distribution_is_the_one_named_and_no_other(law):
         (Orthogonal(2.0), lambda w: nn.init.orthogonal_(w, 2.0)),
         (Normal(0.02), lambda w: nn.init.normal_(w, std=0.02)),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: repr(value) if isinstance(value, Initializer) else "torch",
 )
 @pytest.mark.parametrize(
     "make", [lambda: nn.Linear(300, 500), lambda: nn.Conv2d(20, 50, 3)], ids=["linear", "conv"]

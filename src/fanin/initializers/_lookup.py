@@ -129,8 +129,16 @@ class Custom(Initializer):
 
         return Custom(scaled)
 
+    def __repr__(self) -> str:
+        return f"Custom({self._name})"
+
     def __str__(self) -> str:
-        return f"w = {getattr(self.function, '__name__', repr(self.function))}(tensor, layout)"
+        return f"w = {self._name}(tensor, layout)"
+
+    @property
+    def _name(self) -> str:
+        # Without the address that repr would show: equal programs print equal text.
+        return getattr(self.function, "__qualname__", type(self.function).__qualname__)
 
 
 def as_initializer(value: InitializerLike) -> Initializer:
