@@ -1,7 +1,7 @@
 # Everything runs from one virtual environment, made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
-BUILT := pyproject.toml constraints.txt hatch_build.py $(wildcard src/fanin/_engine/*.c)
+BUILT := pyproject.toml constraints.txt hatch_build.py $(wildcard src/fanin/_engine/*.[ch])
 
 .PHONY: tour test quick check bench docs clean
 
@@ -28,7 +28,7 @@ docs: .venv/dev  ## the documentation site, in docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build
 
 clean:
-	rm -rf .venv docs/_build dist build src/fanin/_engine/_core.*
+	rm -rf .venv docs/_build dist build src/fanin/_engine/libcore.*
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fanin needs Python 3.11 or newer; say make PYTHON=python3.11 ...")'
