@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block",
-    "Fans",
     "FaninError",
+    "Fans",
     "Gated",
     "Layout",
     "Moments",

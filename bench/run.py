@@ -1,0 +1,81 @@
+"""Measure, print the tables, and with --write keep them in docs/benchmarks.md."""
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+import fills
+import orthogonal
+import start_up
+from fanin import __version__
+from fanin._engine import describe
+from timing import Row, table
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+SECTIONS = {
+    "large": ("Large tensors", fills.large),
+    "small": ("Many small parameters", fills.small),
+    "parts": ("A part of a parameter", fills.parts),
+    "orthogonal": ("Orthogonal matrices", orthogonal.rows),
+    "start-up": ("Start-up", start_up.start_up),
+}
+
+
+def main() -> int:
+    """Run the sections asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer repeats")
+    parser.add_argument("--write", action="store_true", help=f"keep the tables in {PAGE.name}")
+    parser.add_argument("--only", choices=SECTIONS, help="one section")
+    options = parser.parse_args()
+    chosen = [options.only] if options.only else list(SECTIONS)
+    pieces = [heading()]
+    print(pieces[0])
+    for name in chosen:
+        title, measure = SECTIONS[name]
+        found: list[Row] = measure(quick=options.quick)
+        pieces.append(table(f"{title}: {summary(measure)}", found))
+        print(pieces[-1], flush=True)
+    if options.write:
+        PAGE.write_text("\n".join(pieces))
+    return 0
+
+
+def summary(measure: object) -> str:
+    """The first line of the measurement's docstring, without its full stop."""
+    line = (measure.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def heading() -> str:
+    """What was measured, where, and when."""
+    engine = describe()
+    return f"""# Benchmarks
+
+Made by `make bench` on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}: \
+{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores, \
+Python {platform.python_version()}, torch {torch.__version__}, fanin {__version__}, \
+engine {engine.name} ({engine.instructions}).
+Each row compares two ways in one run, in turn; figures are medians.
+Absolute times move with the machine, ratios much less.
+"""
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "an unnamed processor"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "an unnamed processor"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
