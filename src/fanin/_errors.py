@@ -33,6 +33,10 @@ class FaninError(ValueError):
         return _rebuild, (self.what, self.where, self.found, self.fix)
 
 
+# Tracebacks then name it as users import it.
+FaninError.__module__ = "fanin"
+
+
 def _rebuild(what: str, where: str, found: str, fix: str) -> FaninError:
     return FaninError(what, where=where, found=found, fix=fix)
 

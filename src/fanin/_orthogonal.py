@@ -46,7 +46,7 @@ from fanin._stream import Region, Stream, fill_normal
 
 __all__ = ["hadamard", "orthonormal"]
 
-# Each dtype with the double precision in which its norms are summed.
+# Each dtype with the double precision in which the norms of its panels add up.
 DOUBLE: Final = {
     torch.float32: torch.float64,
     torch.float64: torch.float64,
@@ -60,9 +60,8 @@ LAPACK_UP_TO: Final = 1 << 17
 PANEL: Final = 192
 WIDE_PANEL: Final = 256
 WIDE_FROM: Final = 1000
-# Columns of a panel where there is no triangle. Not a power of two: entries a power of two apart
-# share few lines of the cache, which a transposed copy then pays for.
-TAIL_PANEL: Final = 2064
+# Elements of a panel where there is no triangle: enough to draw them with several threads.
+TAIL_ELEMENTS: Final = 1 << 21
 # Multiplications of a product from which the call of oneDNN is repaid.
 ONEDNN_FROM: Final = 1 << 21
 
@@ -195,7 +194,9 @@ def _in_panels(rows: int, cols: int, stream: Stream, dtype: torch.dtype, width: 
     result = torch.empty(rows, cols, dtype=dtype, device="cpu")
     wide = result if rows <= cols else result.mH
     count, length = wide.shape
-    cuts = [*range(0, count, width), *range(count, length, TAIL_PANEL), length]
+    # Never a power of two: columns of a panel would share few lines of the cache.
+    tail_width = TAIL_ELEMENTS // count + 16
+    cuts = [*range(0, count, width), *range(count, length, tail_width), length]
     panels = [
         _Panel(start, stop, _draw(stream, (count, length), (start, stop), dtype))
         for start, stop in pairwise(cuts)
@@ -218,13 +219,14 @@ def _in_panels(rows: int, cols: int, stream: Stream, dtype: torch.dtype, width: 
 def _reflect(panels: Sequence[_Panel], head: Sequence[_Panel], count: int) -> tuple[Tensor, Tensor]:
     """Turns every x into v, in place; returns the phases and |v|^2 / 2 = |x| (|x| + |x[j]|).
 
-    The norms are summed in double precision: an error of |v| is one of the whole reflection.
+    An error of |v| is one of the whole reflection, so it is not read off the diagonal of V V*,
+    whose sums are the product's; panels add up in double precision.
     """
     squares = torch.zeros(count, dtype=torch.float64, device="cpu")
     for panel in panels:
         entries = panel.entries
         real = torch.view_as_real(entries).flatten(1) if entries.is_complex() else entries
-        squares[: panel.rows] += torch.linalg.vector_norm(real, dim=1, dtype=torch.float64) ** 2
+        squares[: panel.rows] += torch.linalg.vector_norm(real, dim=1).double() ** 2
     norms = squares.sqrt()
     x = torch.cat([panel.entries[panel.start :].diagonal() for panel in head])
     exact = x.to(DOUBLE[x.dtype])
