@@ -36,7 +36,7 @@ bits only, and are no part of the definition.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, final
+from typing import Final, cast, final
 
 import torch
 from torch import Tensor
@@ -264,17 +264,18 @@ def _weights(right: Tensor, head: Sequence[_Panel], couplings: Sequence[Tensor])
 def _product(left: Tensor, right: Tensor) -> Tensor:
     """left @ right, by oneDNN where that is likely to be faster.
 
-    torch hands float32 products to MKL, which on AMD processors does not use AVX-512 and then takes
-    twice the time of oneDNN. oneDNN in turn takes a right factor with gaps between its rows a
-    thousand times slower.
+    torch hands float32 products to MKL, which on an AMD processor with AVX-512 took twice the time
+    of oneDNN. oneDNN in turn takes a right factor with gaps between its rows a thousand times
+    slower. The way to it is a private operation of torch, which may go or change: torch's own
+    product then gives the same numbers, to rounding.
     """
     work = left.size(0) * left.size(1) * right.size(1)
     if left.dtype != torch.float32 or work < ONEDNN_FROM:
         return left @ right
     if not (right.is_contiguous() or right.mT.is_contiguous()):
         return left @ right
-    operation = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if operation is None:
+    try:
+        product = torch.ops.mkldnn._linear_pointwise(left, right.mT, None, "none", [], "")  # noqa: SLF001
+    except (AttributeError, TypeError, RuntimeError):
         return left @ right
-    product: Tensor = operation(left, right.mT, None, "none", [], "")
-    return product
+    return cast("Tensor", product)
