@@ -58,7 +58,7 @@ def heading() -> str:
     engine = describe()
     return f"""# Benchmarks
 
-Made by `make bench` on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}: \
+Made by `python bench/run.py --write` on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}: \
 {platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores, \
 Python {platform.python_version()}, torch {torch.__version__}, fanin {__version__}, \
 engine {engine.name} ({engine.instructions}).

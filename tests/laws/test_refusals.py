@@ -28,6 +28,22 @@ from fanin.initializers import (
 )
 
 REFUSED = {
+    "std a string": lambda: Normal("0.02"),
+    "std missing": lambda: Normal(None),
+    "std a truth value": lambda: Normal(True),
+    "std a tensor": lambda: Normal(torch.tensor(0.02)),
+    "constant a list": lambda: Constant([1.0]),
+    "connections a fraction": lambda: Sparse(1.5),
+    "upscale a string": lambda: ICNR(Normal(1), "2"),
+    "base a name": lambda: ICNR("normal", 2),
+    "probability a string": lambda: PriorProbability("0.5"),
+    "gain missing": lambda: Orthogonal(None),
+    "gain a truth value": lambda: kaiming_normal(True),
+    "fan missing": lambda: kaiming_normal(fan=None),
+    "multiplied by a string": lambda: "2" * Normal(1),
+    "multiplied by infinity": lambda: math.inf * Normal(1),
+    "initializer missing": lambda: as_initializer(None),
+    "initializer a truth value": lambda: as_initializer(False),
     "std below zero": lambda: Normal(-0.1),
     "std not a number": lambda: Normal(math.nan),
     "mean infinite": lambda: Normal(1, mean=math.inf),

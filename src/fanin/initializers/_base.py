@@ -1,5 +1,6 @@
 """What every initializer promises, and the one way its numbers reach a tensor."""
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Final, cast
@@ -10,6 +11,7 @@ from torch import Generator, Tensor
 from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
+from fanin.initializers._arguments import finite
 from fanin.initializers._target import fill_target, require_writable
 
 __all__ = ["Initializer", "arguments", "formula_number", "take_region", "take_seed"]
@@ -44,8 +46,11 @@ class Initializer(ABC):
         """
 
     @abstractmethod
+    def times(self, factor: float) -> "Initializer":
+        """The initializer whose draws are ``factor`` times this one's; written ``factor * it``."""
+
     def __mul__(self, factor: float) -> "Initializer":
-        """The initializer whose draws are ``factor`` times this one's."""
+        return self.times(finite(repr(self), "factor", factor))
 
     def __rmul__(self, factor: float) -> "Initializer":
         return self * factor
@@ -106,9 +111,24 @@ class Initializer(ABC):
         >>> Normal(0.02).to_json()
         '{"initializer": "Normal", "std": 0.02}'
         """
-        from fanin.initializers._json import to_json
+        return json.dumps(_to_dict(self))
 
-        return to_json(self)
+
+def _to_dict(initializer: Initializer) -> dict[str, object]:
+    found: dict[str, object] = {"initializer": type(initializer).__name__}
+    for argument, value, is_set in arguments(initializer):
+        if isinstance(value, Initializer):
+            found[argument] = _to_dict(value)
+        elif is_set and isinstance(value, (int, float, str, tuple)):
+            found[argument] = value
+        elif is_set:
+            raise FaninError(
+                "a function cannot be saved",
+                where=repr(initializer),
+                found=f"{argument}={value!r}",
+                fix="name the activation, or save its number: fanin.gain(function)",
+            )
+    return found
 
 
 def arguments(initializer: Initializer) -> list[tuple[str, object, bool]]:

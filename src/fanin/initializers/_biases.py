@@ -1,6 +1,7 @@
 """Starts of biases: class priors, open forget gates, time scales."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, sqrt
 from typing import final
@@ -11,8 +12,8 @@ from torch import Tensor
 from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream, fill_uniform
+from fanin.initializers._arguments import finite
 from fanin.initializers._base import Initializer, formula_number, take_region
-from fanin.initializers._elementwise import require_finite
 
 __all__ = ["Chrono", "ForgetGate", "PriorProbability"]
 
@@ -64,9 +65,10 @@ class PriorProbability(BiasInitializer):
     probability: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.probability, (int, float)):
-            object.__setattr__(self, "probability", tuple(self.probability))
-        each = self._each()
+        given = self.probability
+        each = tuple(given) if isinstance(given, Iterable) else (given,)
+        each = tuple(finite("PriorProbability", "probability", p) for p in each)
+        object.__setattr__(self, "probability", each if isinstance(given, Iterable) else each[0])
         if not all(0 < p < 1 for p in each) or (self._of_classes() and abs(sum(each) - 1) > 1e-6):
             raise FaninError(
                 "these are not probabilities",
@@ -95,7 +97,7 @@ class PriorProbability(BiasInitializer):
             )
         return each.log()
 
-    def __mul__(self, factor: float) -> Initializer:
+    def times(self, factor: float) -> Initializer:
         raise _unscalable(self, factor)
 
     def __str__(self) -> str:
@@ -132,7 +134,7 @@ class ForgetGate(BiasInitializer):
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        require_finite("ForgetGate", value=self.value)
+        object.__setattr__(self, "value", finite("ForgetGate", "value", self.value))
 
     def values(self, layout: Layout, stream: Stream) -> Tensor:  # noqa: ARG002
         """The value at the keeping gate."""
@@ -141,7 +143,7 @@ class ForgetGate(BiasInitializer):
             bias[gate] = self.value
         return bias
 
-    def __mul__(self, factor: float) -> "ForgetGate":
+    def times(self, factor: float) -> "ForgetGate":
         return ForgetGate(self.value * factor)
 
     def __str__(self) -> str:
@@ -172,7 +174,7 @@ class Chrono(BiasInitializer):
     longest: float
 
     def __post_init__(self) -> None:
-        require_finite("Chrono", longest=self.longest)
+        object.__setattr__(self, "longest", finite("Chrono", "longest", self.longest))
         if self.longest <= 2:
             raise FaninError(
                 "the longest memory is too short",
@@ -208,7 +210,7 @@ class Chrono(BiasInitializer):
         """ln(longest - 1)."""
         return log(self.longest - 1)
 
-    def __mul__(self, factor: float) -> Initializer:
+    def times(self, factor: float) -> Initializer:
         raise _unscalable(self, factor)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Entries drawn one by one: constant, uniform, normal, truncated normal."""
 
 from dataclasses import dataclass
-from math import erf, exp, inf, isfinite, pi, sqrt
+from math import erf, exp, inf, pi, sqrt
 from typing import ClassVar, Final, final
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream, fill_normal, fill_truncated_normal, fill_uniform
+from fanin.initializers._arguments import cut_or_none, finite
 from fanin.initializers._base import Initializer, formula_number
 
 __all__ = [
@@ -20,21 +21,7 @@ __all__ = [
     "Zeros",
     "draw_normal",
     "draw_uniform",
-    "require_cut",
-    "require_finite",
 ]
-
-
-def require_finite(where: str, **numbers: float) -> None:
-    """Raise FaninError unless every number is finite."""
-    for name, number in numbers.items():
-        if not isfinite(number):
-            raise FaninError(
-                f"{name} is not a finite number",
-                where=where,
-                found=f"{name}={number}",
-                fix="give a finite number",
-            )
 
 
 @final
@@ -52,8 +39,7 @@ class Constant(Initializer):
     value: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))
-        require_finite("Constant", value=self.value)
+        object.__setattr__(self, "value", finite("Constant", "value", self.value))
 
     def std(self, layout: Layout) -> float:  # noqa: ARG002
         """0: all entries are equal."""
@@ -67,7 +53,7 @@ class Constant(Initializer):
         """Write the value everywhere."""
         out.fill_(self.value)
 
-    def __mul__(self, factor: float) -> "Constant":
+    def times(self, factor: float) -> "Constant":
         return Constant(self.value * factor)
 
     def __str__(self) -> str:
@@ -102,9 +88,8 @@ class Uniform(Initializer):
     high: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", float(self.low))
-        object.__setattr__(self, "high", float(self.high))
-        require_finite("Uniform", low=self.low, high=self.high)
+        object.__setattr__(self, "low", finite("Uniform", "low", self.low))
+        object.__setattr__(self, "high", finite("Uniform", "high", self.high))
         if self.low > self.high:
             raise FaninError(
                 "the interval is reversed",
@@ -132,7 +117,7 @@ class Uniform(Initializer):
             )
         draw_uniform(out, stream, region, self.low, self.high)
 
-    def __mul__(self, factor: float) -> "Uniform":
+    def times(self, factor: float) -> "Uniform":
         ends = (self.low * factor, self.high * factor)
         return Uniform(min(ends), max(ends))
 
@@ -167,13 +152,11 @@ class Normal(Initializer):
     cut: float | None = None
 
     def __init__(self, std: float, mean: float = 0.0, *, cut: float | None = None) -> None:
-        object.__setattr__(self, "_std", float(std))
-        object.__setattr__(self, "mean", float(mean))
-        object.__setattr__(self, "cut", None if cut is None else float(cut))
-        require_finite("Normal", std=self._std, mean=self.mean)
+        object.__setattr__(self, "_std", finite("Normal", "std", std))
+        object.__setattr__(self, "mean", finite("Normal", "mean", mean))
+        object.__setattr__(self, "cut", cut_or_none("Normal", cut))
         if self._std < 0:
             raise FaninError("std is negative", where="Normal", found=std, fix="give std >= 0")
-        require_cut(self.cut, "Normal")
 
     def std(self, layout: Layout | None) -> float:  # noqa: ARG002
         """The std asked for, also with a cut."""
@@ -189,7 +172,7 @@ class Normal(Initializer):
         """Write the stream's normal numbers."""
         draw_normal(out, stream, region, self.mean, self._std, self.cut)
 
-    def __mul__(self, factor: float) -> "Normal":
+    def times(self, factor: float) -> "Normal":
         return Normal(self._std * abs(factor), self.mean * factor, cut=self.cut)
 
     def __str__(self) -> str:
@@ -220,17 +203,6 @@ def draw_normal(
     else:
         wide = std / std_after_cut(cut)
         fill_truncated_normal(out, stream, mean, wide, -cut, cut, region)
-
-
-def require_cut(cut: float | None, where: str) -> None:
-    """Raise FaninError unless ``cut`` is None or a positive number."""
-    if cut is not None and not (cut > 0 and isfinite(cut)):
-        raise FaninError(
-            "cut is not a positive number of standard deviations",
-            where=where,
-            found=f"cut={cut}",
-            fix="give cut > 0, usually 2 or 3, or leave it out",
-        )
 
 
 def std_after_cut(cut: float) -> float:

@@ -3,22 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import sqrt
-from typing import Final, Literal, TypeAlias, final, get_args
+from typing import Final, Literal, TypeAlias, cast, final, get_args
 
 from torch import Tensor, nn
 
-from fanin._errors import FaninError, nearest
-from fanin._gains import Convention, Gated, canonical, gain
+from fanin._errors import FaninError
+from fanin._gains import Activation, Convention, Gated, canonical, gain
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
+from fanin.initializers._arguments import cut_or_none, finite, is_number, known_word
 from fanin.initializers._base import Initializer, formula_number, take_region
-from fanin.initializers._elementwise import (
-    Normal,
-    draw_normal,
-    draw_uniform,
-    require_cut,
-    require_finite,
-)
+from fanin.initializers._elementwise import Normal, draw_normal, draw_uniform
 
 __all__ = [
     "Fan",
@@ -26,9 +21,8 @@ __all__ = [
     "VarianceScaling",
     "gain_name",
     "gain_number",
+    "leading",
     "require_gain",
-    "require_word",
-    "times",
 ]
 
 Gain: TypeAlias = float | str | Gated | Callable[[Tensor], Tensor] | nn.Module
@@ -69,13 +63,13 @@ class VarianceScaling(Initializer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "VarianceScaling"))
-        require_word("fan", self.fan, get_args(Fan), "VarianceScaling")
-        require_word("distribution", self.distribution, get_args(Distribution), "VarianceScaling")
-        require_word("convention", self.convention, get_args(Convention), "VarianceScaling")
-        require_finite("VarianceScaling", factor=self.factor)
+        known_word("VarianceScaling", "fan", self.fan, get_args(Fan))
+        known_word("VarianceScaling", "distribution", self.distribution, get_args(Distribution))
+        known_word("VarianceScaling", "convention", self.convention, get_args(Convention))
+        object.__setattr__(self, "factor", finite("VarianceScaling", "factor", self.factor))
+        object.__setattr__(self, "cut", cut_or_none("VarianceScaling", self.cut))
         number = self.factor * gain_number(self.gain, self.convention)
         object.__setattr__(self, "_multiplier", number)
-        require_cut(self.cut, "VarianceScaling")
         if self.cut is not None and self.distribution == "uniform":
             raise FaninError(
                 "a uniform distribution is not cut",
@@ -125,11 +119,11 @@ class VarianceScaling(Initializer):
             return (layout.fan_in + layout.fan_out) / 2
         return sqrt(layout.fan_in * layout.fan_out)
 
-    def __mul__(self, factor: float) -> "VarianceScaling":
+    def times(self, factor: float) -> "VarianceScaling":
         return replace(self, factor=self.factor * factor)
 
     def __str__(self) -> str:
-        size = times(gain_name(self.gain, self.convention))
+        size = leading(gain_name(self.gain, self.convention))
         if self.factor != 1:
             size = f"{formula_number(self.factor)} {size}"
         fan, shares = _FORMULAS[self.fan]
@@ -150,21 +144,20 @@ _FORMULAS: Final[dict[Fan, tuple[str, int]]] = {
 """What stands under the root, and how many fans it adds up."""
 
 
-def times(size: str) -> str:
+def leading(size: str) -> str:
     """``size`` as a leading factor of a formula; a factor of 1 is not written.
 
-    >>> times("2") + "Q", times("1") + "Q"
+    >>> leading("2") + "Q", leading("1") + "Q"
     ('2 Q', 'Q')
     """
     return "" if size == "1" else f"{size} "
 
 
-def require_gain(value: Gain, where: str) -> Gain:
+def require_gain(value: object, where: str) -> Gain:
     """``value`` as a finite float, or as an activation in its canonical form."""
-    if isinstance(value, (int, float)):
-        require_finite(where, gain=value)
-        return float(value)
-    return canonical(value)
+    if is_number(value):
+        return finite(where, "gain", value)
+    return canonical(cast("Activation", value))
 
 
 def gain_number(value: Gain, convention: Convention = "forward") -> float:
@@ -182,14 +175,3 @@ def gain_name(value: Gain, convention: Convention = "forward") -> str:
         return formula_number(value)
     name = value if isinstance(value, str) else getattr(value, "__name__", repr(value))
     return f"gain({name})" if convention == "forward" else f"gain({name}, {convention})"
-
-
-def require_word(name: str, value: str, known: tuple[str, ...], where: str) -> None:
-    """Raise FaninError unless ``value`` is one of ``known``."""
-    if value not in known:
-        raise FaninError(
-            f"{name} is unknown",
-            where=where,
-            found=f"{name}={value!r}",
-            fix=f"use one of: {nearest(str(value), known, most=len(known))}",
-        )

@@ -1,10 +1,10 @@
-"""Initializers as JSON text and back; reading runs no code that the text brings."""
+"""Initializers back from JSON text; reading runs no code that the text brings."""
 
 import json
 from collections.abc import Mapping
 
 from fanin._errors import FaninError, nearest
-from fanin.initializers._base import Initializer, arguments
+from fanin.initializers._base import Initializer
 from fanin.initializers._biases import Chrono, ForgetGate, PriorProbability
 from fanin.initializers._elementwise import Constant, Normal, Uniform
 from fanin.initializers._fans import VarianceScaling
@@ -17,7 +17,7 @@ from fanin.initializers._matrices import (
 )
 from fanin.initializers._structured import ICNR, Sparse
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json"]
 
 _CLASSES = (
     Chrono,
@@ -36,36 +36,6 @@ _CLASSES = (
     VarianceScaling,
 )
 _KNOWN: dict[str, type[Initializer]] = {kind.__name__: kind for kind in _CLASSES}
-
-
-def to_json(initializer: Initializer) -> str:
-    """JSON text that `from_json` reads back to an equal value."""
-    return json.dumps(_to_dict(initializer))
-
-
-def _to_dict(initializer: Initializer) -> dict[str, object]:
-    name = type(initializer).__name__
-    if name not in _KNOWN:
-        raise _unsaveable(initializer, f"a {name}")
-    found: dict[str, object] = {"initializer": name}
-    for argument, value, is_set in arguments(initializer):
-        if isinstance(value, Initializer):
-            found[argument] = _to_dict(value)
-        elif isinstance(value, (int, float, str, tuple)):
-            if is_set:
-                found[argument] = value
-        elif value is not None:
-            raise _unsaveable(initializer, f"{argument}={value!r}")
-    return found
-
-
-def _unsaveable(initializer: Initializer, found: str) -> FaninError:
-    return FaninError(
-        "a function cannot be saved",
-        where=repr(initializer),
-        found=found,
-        fix="name the activation, or save its number: fanin.gain(function)",
-    )
 
 
 def from_json(text: str) -> Initializer:

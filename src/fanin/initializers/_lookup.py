@@ -12,6 +12,7 @@ from fanin._errors import FaninError, nearest
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
 from fanin.initializers import _paper_names
+from fanin.initializers._arguments import is_number
 from fanin.initializers._base import Initializer, take_region
 from fanin.initializers._biases import Chrono, ForgetGate, PriorProbability
 from fanin.initializers._elementwise import Constant, Normal, Ones, Uniform, Zeros
@@ -120,7 +121,7 @@ class Custom(Initializer):
         self.function(whole, layout)
         out.copy_(take_region(whole, region))
 
-    def __mul__(self, factor: float) -> "Custom":
+    def times(self, factor: float) -> "Custom":
         function = self.function
 
         def scaled(tensor: Tensor, layout: Layout) -> None:
@@ -154,7 +155,7 @@ def as_initializer(value: InitializerLike) -> Initializer:
         return value
     if isinstance(value, str):
         return named(value)
-    if isinstance(value, (int, float)):
+    if is_number(value):
         return Constant(value)
     if isinstance(value, type) or not callable(value):
         raise FaninError(

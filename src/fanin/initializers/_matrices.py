@@ -16,14 +16,14 @@ from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._orthogonal import hadamard, orthonormal
 from fanin._stream import Region, Stream
+from fanin.initializers._arguments import known_word
 from fanin.initializers._base import Initializer, take_region
 from fanin.initializers._fans import (
     Gain,
     gain_name,
     gain_number,
+    leading,
     require_gain,
-    require_word,
-    times,
 )
 
 __all__ = [
@@ -103,7 +103,7 @@ class Orthogonal(MatrixInitializer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Orthogonal"))
-        require_word("keep", self.keep, get_args(Kept), "Orthogonal")
+        known_word("Orthogonal", "keep", self.keep, get_args(Kept))
 
     def _factor(self, layout: Layout) -> float:
         number = gain_number(self.gain)
@@ -125,12 +125,12 @@ class Orthogonal(MatrixInitializer):
         matrix = orthonormal(*layout.matrix_shape(), stream, dtype=dtype)
         return layout.from_matrix(matrix.mul_(self._factor(layout)))
 
-    def __mul__(self, factor: float) -> "Orthogonal":
+    def times(self, factor: float) -> "Orthogonal":
         return replace(self, gain=factor * gain_number(self.gain))
 
     def __str__(self) -> str:
         kept = "" if self.keep == "norm" else f", the {self.keep} kept"
-        return f"W = {times(gain_name(self.gain))}Q, Q orthogonal{kept}"
+        return f"W = {leading(gain_name(self.gain))}Q, Q orthogonal{kept}"
 
 
 @final
@@ -156,7 +156,7 @@ class DeltaOrthogonal(MatrixInitializer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "DeltaOrthogonal"))
-        require_word("keep", self.keep, get_args(Kept), "DeltaOrthogonal")
+        known_word("DeltaOrthogonal", "keep", self.keep, get_args(Kept))
 
     def _factor(self, layout: Layout) -> float:
         rows, columns = layout.channels_shape()
@@ -176,12 +176,12 @@ class DeltaOrthogonal(MatrixInitializer):
         matrix = orthonormal(*layout.channels_shape(), stream, dtype=dtype)
         return layout.at_centre(matrix.mul_(self._factor(layout)))
 
-    def __mul__(self, factor: float) -> "DeltaOrthogonal":
+    def times(self, factor: float) -> "DeltaOrthogonal":
         return replace(self, gain=factor * gain_number(self.gain))
 
     def __str__(self) -> str:
         kept = "" if self.keep == "norm" else f", the {self.keep} kept"
-        return f"W = {times(gain_name(self.gain))}Q at the centre tap, Q orthogonal{kept}"
+        return f"W = {leading(gain_name(self.gain))}Q at the centre tap, Q orthogonal{kept}"
 
 
 @final
@@ -219,11 +219,11 @@ class Identity(MatrixInitializer):
         matrix = torch.eye(*layout.channels_shape(), dtype=dtype, device="cpu")
         return layout.at_centre(matrix * gain_number(self.gain))
 
-    def __mul__(self, factor: float) -> "Identity":
+    def times(self, factor: float) -> "Identity":
         return Identity(factor * gain_number(self.gain))
 
     def __str__(self) -> str:
-        return f"W = {times(gain_name(self.gain))}I"
+        return f"W = {leading(gain_name(self.gain))}I"
 
 
 @final
@@ -265,11 +265,11 @@ class Hadamard(MatrixInitializer):
             matrix = hadamard(order)[:rows, :columns].to(dtype) / sqrt(order)
         return layout.at_centre(matrix * gain_number(self.gain))
 
-    def __mul__(self, factor: float) -> "Hadamard":
+    def times(self, factor: float) -> "Hadamard":
         return Hadamard(factor * gain_number(self.gain))
 
     def __str__(self) -> str:
-        return f"W = {times(gain_name(self.gain))}I, or H / sqrt(order) where out > in"
+        return f"W = {leading(gain_name(self.gain))}I, or H / sqrt(order) where out > in"
 
 
 def _order(rows: int) -> int:
@@ -302,7 +302,7 @@ class LooksLinear(MatrixInitializer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "LooksLinear"))
-        require_word("position", self.position, get_args(Position), "LooksLinear")
+        known_word("LooksLinear", "position", self.position, get_args(Position))
 
     def _half(self, layout: Layout) -> tuple[int, int]:
         rows, columns = layout.channels_shape()
@@ -335,9 +335,9 @@ class LooksLinear(MatrixInitializer):
             matrix = torch.cat([matrix, -matrix], dim=1)
         return layout.at_centre(matrix)
 
-    def __mul__(self, factor: float) -> "LooksLinear":
+    def times(self, factor: float) -> "LooksLinear":
         return replace(self, gain=factor * gain_number(self.gain))
 
     def __str__(self) -> str:
         shape = {"first": "[A; -A]", "hidden": "[[A, -A], [-A, A]]", "last": "[A, -A]"}
-        return f"W = {times(gain_name(self.gain))}{shape[self.position]}, A orthogonal"
+        return f"W = {leading(gain_name(self.gain))}{shape[self.position]}, A orthogonal"

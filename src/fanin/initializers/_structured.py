@@ -10,6 +10,7 @@ from torch import Tensor
 from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream, fill_bits, fill_normal
+from fanin.initializers._arguments import count
 from fanin.initializers._base import Initializer, formula_number, take_region
 from fanin.initializers._fans import Gain, gain_name, gain_number, require_gain
 from fanin.initializers._matrices import MatrixInitializer
@@ -40,13 +41,8 @@ class Sparse(MatrixInitializer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Sparse"))
-        if self.connections < 1:
-            raise FaninError(
-                "an output needs a connection",
-                where="Sparse",
-                found=f"connections={self.connections}",
-                fix="give at least 1; Martens used 15",
-            )
+        number = count("Sparse", "connections", self.connections, "give an int; Martens used 15")
+        object.__setattr__(self, "connections", number)
 
     def part_std(self, layout: Layout) -> float:
         """gain / sqrt(fan_in), the zeros counted."""
@@ -72,7 +68,7 @@ class Sparse(MatrixInitializer):
         matrix = torch.zeros(rows, columns, dtype=dtype, device="cpu")
         return layout.from_matrix(matrix.scatter_(1, chosen, values))
 
-    def __mul__(self, factor: float) -> "Sparse":
+    def times(self, factor: float) -> "Sparse":
         return replace(self, gain=factor * gain_number(self.gain))
 
     def __str__(self) -> str:
@@ -109,12 +105,14 @@ class ICNR(Initializer):
     upscale: int = field(kw_only=False)
 
     def __post_init__(self) -> None:
-        if self.upscale < 1:
+        fix = "give the factor of the PixelShuffle that follows"
+        object.__setattr__(self, "upscale", count("ICNR", "upscale", self.upscale, fix))
+        if not isinstance(self.base, Initializer):
             raise FaninError(
-                "the upscale factor is not positive",
+                "the base is not an initializer",
                 where="ICNR",
-                found=f"upscale={self.upscale}",
-                fix="give the factor of the PixelShuffle that follows",
+                found=repr(self.base),
+                fix="give a value, such as kaiming_normal('relu')",
             )
 
     def std(self, layout: Layout) -> float:
@@ -132,7 +130,7 @@ class ICNR(Initializer):
         self.base.draw_into(piece, narrow, stream, None)
         out.copy_(take_region(layout.repeat_outputs(piece, self.upscale**2), region))
 
-    def __mul__(self, factor: float) -> "ICNR":
+    def times(self, factor: float) -> "ICNR":
         return ICNR(self.base * factor, self.upscale)
 
     def __str__(self) -> str:

@@ -1,0 +1,83 @@
+"""Constructor arguments, checked where a value is made and not where it is first drawn."""
+
+from math import isfinite
+from numbers import Integral, Real
+from typing import TypeGuard
+
+from fanin._errors import FaninError, nearest
+
+__all__ = ["count", "cut_or_none", "finite", "is_number", "known_word"]
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether ``value`` is a real number, of Python or NumPy; a bool is not meant as one.
+
+    >>> is_number(2), is_number(True), is_number("2")
+    (True, False, False)
+    """
+    return type(value) is not bool and isinstance(value, Real)
+
+
+def finite(where: str, name: str, value: object) -> float:
+    """``value`` as a float, or FaninError unless it is a finite number.
+
+    >>> finite("Normal", "std", 1)
+    1.0
+    """
+    if not is_number(value) or not isfinite(value):
+        raise FaninError(
+            f"{name} is not a finite number",
+            where=where,
+            found=f"{name}={value!r}",
+            fix="give a finite number",
+        )
+    return float(value) + 0.0  # -0.0 would print, and compare its bits, unlike 0.0
+
+
+def count(where: str, name: str, value: object, fix: str) -> int:
+    """``value`` as an int, or FaninError unless it is a whole number of at least 1.
+
+    >>> count("Sparse", "connections", 15, "")
+    15
+    """
+    if type(value) is bool or not isinstance(value, Integral) or value < 1:
+        raise FaninError(
+            f"{name} is not a whole number of at least 1",
+            where=where,
+            found=f"{name}={value!r}",
+            fix=fix,
+        )
+    return int(value)
+
+
+def cut_or_none(where: str, cut: object) -> float | None:
+    """``cut`` as a positive float, or None; FaninError for anything else.
+
+    >>> cut_or_none("Normal", 2), cut_or_none("Normal", None)
+    (2.0, None)
+    """
+    if cut is None:
+        return None
+    number = finite(where, "cut", cut)
+    if number <= 0:
+        raise FaninError(
+            "cut is not a positive number of standard deviations",
+            where=where,
+            found=f"cut={cut}",
+            fix="give cut > 0, usually 2 or 3, or leave it out",
+        )
+    return number
+
+
+def known_word(where: str, name: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise FaninError unless ``value`` is one of ``known``.
+
+    >>> known_word("Orthogonal", "keep", "norm", ("norm", "signal"))
+    """
+    if value not in known:
+        raise FaninError(
+            f"{name} is unknown",
+            where=where,
+            found=f"{name}={value!r}",
+            fix=f"use one of: {nearest(str(value), known, most=len(known))}",
+        )
