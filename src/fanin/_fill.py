@@ -69,10 +69,7 @@ class _Job:
     initializer: Initializer
     layout: Layout
     stream_name: str
-
-    @property
-    def parametrized(self) -> bool:
-        return parametrize.is_parametrized(self.owner, self.name)
+    parametrized: bool
 
     @property
     def stored(self) -> Tensor:
@@ -186,8 +183,8 @@ def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[_J
                 fix=f"use one of: {nearest(argument, known)}" if known else "it owns none",
             )
         for name in names:
-            owner, _, local = name.rpartition(".")
-            jobs.append(
-                _Job(module.get_submodule(owner), local, initializer, layout(module, name), name)
-            )
+            path, _, local = name.rpartition(".")
+            owner = module.get_submodule(path)
+            hidden = parametrize.is_parametrized(owner, local)
+            jobs.append(_Job(owner, local, initializer, layout(module, name), name, hidden))
     return jobs
