@@ -1,7 +1,9 @@
 """What cannot hold a start is refused in words, and is then as it was."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -176,6 +178,21 @@ def test_a_tensor_of_inference_mode_is_refused():
         Normal(1).fill_(tensor, seed=0)
     with torch.inference_mode():
         assert Normal(1).fill_(tensor, seed=0).ne(1).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell")
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_file_mapped_for_reading_is_refused(tmp_path):
+    """Writing there ends the process with a segmentation fault."""
+    path = tmp_path / "weights"
+    np.zeros((30, 40), dtype=np.float32).tofile(path)
+    for mode in ("r", "c"):
+        mapped = torch.from_numpy(np.memmap(path, np.float32, mode, shape=(30, 40)))
+        if mode == "r":
+            assert "read-only" in untouched(mapped, Normal(1))
+        else:
+            assert Normal(1).fill_(mapped, seed=0).any()
+    assert not np.fromfile(path, dtype=np.float32).any()
 
 
 def test_a_sparse_tensor_is_refused():

@@ -1,6 +1,7 @@
 """Whether a tensor may be written to, and how the numbers get there."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -61,6 +62,12 @@ def require_writable(tensor: Tensor) -> None:
             "this tensor is the result of a computation: what is written to it is lost",
             "name the parameter itself; for a parametrized layer use fanin.fill(module, ...)",
         )
+    if _is_write_protected(tensor):
+        raise _refusal(
+            tensor,
+            "the memory of this tensor is read-only",
+            "copy it: tensor.clone(); or map the file with mode='r+' or 'c'",
+        )
     if _overlaps(tensor):
         raise _refusal(
             tensor,
@@ -72,6 +79,26 @@ def require_writable(tensor: Tensor) -> None:
 def _views_a_leaf(tensor: Tensor) -> bool:
     base = tensor._base  # noqa: SLF001 - torch's documented name for the tensor a view looks at
     return base is not None and base.is_leaf
+
+
+def _is_write_protected(tensor: Tensor) -> bool:
+    """Whether the system forbids to write here: a file mapped for reading, where writing crashes.
+
+    Told on Linux only. torch's own memory can be resized, and is not looked up.
+    """
+    if tensor.device.type != "cpu" or tensor.untyped_storage().resizable():
+        return False
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return False
+    place = tensor.data_ptr()
+    for line in lines:
+        span, rights = line.split(maxsplit=2)[:2]
+        start, stop = (int(end, 16) for end in span.split("-"))
+        if start <= place < stop:
+            return "w" not in rights
+    return False
 
 
 def _overlaps(tensor: Tensor) -> bool:
