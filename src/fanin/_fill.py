@@ -14,7 +14,7 @@ from fanin._errors import FaninError, nearest
 from fanin._layout import Layout, layout
 from fanin.initializers import Initializer, InitializerLike, as_initializer
 from fanin.initializers._base import take_seed
-from fanin.initializers._target import require_writable
+from fanin.initializers._target import has_no_data, require_writable
 
 __all__ = ["argument_names", "fill", "fill_chosen", "parameter_names"]
 
@@ -133,7 +133,7 @@ def fill_chosen(
 ) -> None:
     """`fill` with the initializers as values, by argument name."""
     jobs = _jobs(module, initializers)
-    if not jobs or all(job.stored.is_meta for job in jobs):
+    if not jobs or all(has_no_data(job.stored) for job in jobs):
         return
     number = take_seed(seed, generator)
     # The largest is drawn in place and last, the others aside and before: whatever fails, nothing

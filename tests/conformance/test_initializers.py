@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fanin
 from fanin import initializers
@@ -281,6 +282,16 @@ def test_a_meta_tensor_is_left_alone(value, where):
     tensor = torch.empty(where.shape, device="meta")
     state = torch.get_rng_state()
     assert value.fill_(tensor, layout=where) is tensor
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@each
+def test_a_fake_tensor_is_left_alone(value, where):
+    """Tools that only look at shapes build models under a fake mode."""
+    state = torch.get_rng_state()
+    with FakeTensorMode():
+        tensor = torch.empty(where.shape)
+        assert value.fill_(tensor, layout=where) is tensor
     assert torch.equal(torch.get_rng_state(), state)
 
 

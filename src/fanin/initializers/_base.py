@@ -12,7 +12,7 @@ from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
 from fanin.initializers._arguments import finite
-from fanin.initializers._target import fill_target, require_writable
+from fanin.initializers._target import fill_target, has_no_data, require_writable
 
 __all__ = ["Initializer", "arguments", "formula_number", "take_region", "take_seed"]
 
@@ -72,7 +72,7 @@ class Initializer(ABC):
         as ``[out, in]``; one of more is an error where the axes matter.
 
         Works on parameters, on any float or complex dtype (drawn in float32 or better, rounded
-        once), on any device and memory order. On meta tensors it does nothing.
+        once), on any device and memory order. On meta and fake tensors it does nothing.
 
         Raises:
             FaninError: for an integer or sparse tensor, a result of a computation, overlapping
@@ -88,7 +88,7 @@ class Initializer(ABC):
             layout.check(tensor)
         elif self.needs_axes:
             layout = _plain_layout(self, tensor)
-        if tensor.is_meta:
+        if has_no_data(tensor):
             return tensor
         stream = Stream(take_seed(seed, generator), name)
         axes = layout or _UNREAD

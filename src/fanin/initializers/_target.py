@@ -9,7 +9,7 @@ from torch.nn.parameter import Parameter, is_lazy
 
 from fanin._errors import FaninError
 
-__all__ = ["fill_target", "require_writable"]
+__all__ = ["fill_target", "has_no_data", "require_writable"]
 
 _DIRECT = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -23,6 +23,12 @@ def fill_target(tensor: Tensor, draw: Callable[[Tensor], None]) -> None:
     draw(staged)
     with torch.no_grad():
         tensor.copy_(staged)
+
+
+def has_no_data(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is a shape without numbers: on the meta device, or a fake tensor."""
+    # By its name: the class is private to torch.
+    return tensor.is_meta or type(tensor).__name__ == "FakeTensor"
 
 
 def _is_plain(tensor: Tensor) -> bool:
