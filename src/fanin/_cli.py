@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone, as `| head` does. Python must not try again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNHEALTHY
+    except OSError as error:
+        return _complain(f"error: {error}", UNHEALTHY)
     except KeyboardInterrupt:
         return _complain("stopped by Ctrl-C; no unfinished file is left", INTERRUPTED)
 

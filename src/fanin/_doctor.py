@@ -67,11 +67,14 @@ def _count(threads: int) -> str:
     return f"{threads} thread{'s' if threads != 1 else ''}"
 
 
+_NO_PICTURES = ": no pictures, see pip install 'fanin[plot]'"
+
+
 def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed: no pictures, see pip install 'fanin[plot]'"
+        return "not installed" + (_NO_PICTURES if package == "matplotlib" else "")
 
 
 def _verdict(*, healthy: bool) -> str:

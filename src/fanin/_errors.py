@@ -43,15 +43,20 @@ def _rebuild(what: str, where: str, found: str, fix: str) -> FaninError:
 
 _MOST = 20
 """How many names are listed where none is close."""
+_FEW = 6
+"""So many are listed always, the closest first."""
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """The known names closest to ``name``, ready to be put in an error's way out.
 
     >>> nearest("xavier_unifrom", ["xavier_uniform", "zeros", "xavier_normal"])
-    'xavier_uniform, xavier_normal'
+    'xavier_uniform, xavier_normal, zeros'
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=most, cutoff=0.6) or names[:_MOST]
+    close = get_close_matches(name, names, n=most, cutoff=0.6)
+    if len(names) <= _FEW:
+        close += [other for other in names if other not in close]
+    close = close or names[:_MOST]
     more = len(names) - _MOST if len(close) == _MOST else 0
     return ", ".join(close) + (f" and {more} more" if more else "")

@@ -13,7 +13,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _ASCII = str.maketrans(
     dict(zip(_EIGHTHS, " ..::||##", strict=True))
     | dict(zip(_HEIGHTS, "__..--=#", strict=True))
-    | {"×": "x", "…": "...", "–": "-", "²": "^2"}
+    | {"→": ">", "×": "x", "…": "...", "–": "-", "²": "^2"}
 )
 
 

@@ -65,12 +65,26 @@ def test_bad_usage_is_exit_code_2_and_says_how_to_use_it(arguments, capsys):
     assert capsys.readouterr().err.startswith("usage: fanin")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_a_sentence_and_no_traceback():
+    """Exit code 1, as for anything that the machine would not do."""
+    code = "import sys; from fanin._cli import main; sys.exit(main(['doctor']))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", code], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--starts", "torch_default,xavier_unifrom"], "xavier_uniform"),
         (["--starts", "zeros,zeros"], "twice"),
         (["--starts", ","], "no start"),
+        (["--starts", "kaiming_normal,forget_gate"], "not one for the weights"),
         (["--seed", "-1"], "0 to"),
     ],
 )

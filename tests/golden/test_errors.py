@@ -18,7 +18,7 @@ def test_an_error_has_four_beats_and_the_public_name():
         "fanin.FaninError: an axis has an unknown name\n"
         "  where: Layout((3, 4), 'out inn')\n"
         "  found: 'inn'\n"
-        "  fix:   use one of: in\n"
+        "  fix:   use one of: in, batch, channel, kernel, lookup, out\n"
     )
 
 
@@ -34,4 +34,4 @@ def test_few_names_are_listed_where_none_is_close():
     """A model has thousands of parameters."""
     assert nearest("zzz", [f"layer{i}" for i in range(1000)]).endswith(" and 980 more")
     assert nearest("zzz", ["b", "a"]) == "a, b"
-    assert nearest("weigth", ["weight", "bias"]) == "weight"
+    assert nearest("weigth", ["weight", "bias"]) == "weight, bias"

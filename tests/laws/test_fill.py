@@ -89,6 +89,69 @@ def test_what_spectral_norm_keeps_is_written_through():
     assert torch.equal(layer.parametrizations.weight.original, expected)
 
 
+class Halved(nn.Module):
+    """A parametrization that cannot be undone."""
+
+    def forward(self, weight):
+        return weight / 2
+
+
+def halved(layer):
+    nn.utils.parametrize.register_parametrization(layer, "weight", Halved())
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("wrap", "start", "words"),
+    [
+        (weight_norm, "zeros", "not finite"),
+        (weight_norm, "identity", "not finite"),
+        (halved, Normal(1), "does not take a value"),
+    ],
+)
+def test_a_start_that_a_parametrization_cannot_hold_is_refused(wrap, start, words):
+    """Weight norm divides by the norm of each row: a zero row would be NaN, without a word."""
+    layer = wrap(nn.Linear(3, 4))
+    before = snapshot(layer)
+    with pytest.raises(fanin.FaninError, match=words):
+        fanin.fill(layer, weight_initializer=start, bias_initializer=7.0, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_an_error_names_the_layer_and_the_parameter():
+    """A model has many of each."""
+    with pytest.raises(fanin.FaninError) as caught:
+        fanin.fill(nn.LSTM(3, 4), bias_ih_initializer="xavier_uniform")
+    assert caught.value.where.startswith("LSTM.bias_ih_l0")
+    with pytest.raises(fanin.FaninError) as caught:
+        fanin.fill(nn.Linear(3, 4), weight_initializer="xavier")
+    assert caught.value.where == "weight_initializer='xavier'"
+
+
+def test_none_leaves_a_parameter_alone():
+    """As in fanin.nn, where None is torch's own start."""
+    layer = nn.Linear(3, 4)
+    before = snapshot(layer)
+    fanin.fill(layer, weight_initializer=None)
+    assert torch.equal(layer.weight, before["weight"])
+
+
+def test_what_is_not_a_layer_is_refused():
+    """A tensor has another way."""
+    with pytest.raises(fanin.FaninError, match="not a layer"):
+        fanin.fill(torch.empty(3, 3), weight_initializer=0)
+
+
+def test_a_meta_layer_is_checked_as_any_other():
+    """Otherwise the error would come with the first real draw, far from where it was made."""
+    for made in (
+        lambda: fanin.fill(nn.Linear(3, 4, device="meta"), bias_initializer="orthogonal"),
+        lambda: fanin.nn.LayerNorm(3, device="meta", weight_initializer="xavier_uniform"),
+    ):
+        with pytest.raises(fanin.FaninError):
+            made()
+
+
 def test_filling_does_not_run_the_power_iteration_of_spectral_norm():
     """Each reading of the weight in training mode is a step of it: looking must not change."""
     layer = spectral_norm(nn.Linear(8, 6))

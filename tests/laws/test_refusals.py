@@ -13,6 +13,7 @@ from fanin.initializers import (
     ICNR,
     Chrono,
     Constant,
+    Custom,
     ForgetGate,
     Hadamard,
     LooksLinear,
@@ -30,6 +31,20 @@ from fanin.initializers import (
 )
 
 REFUSED = {
+    "spread lost beside the mean": lambda: Normal(1e-9, mean=1),
+    "spread below float32": lambda: Normal(1e-45),
+    "interval lost": lambda: Uniform(1, 1 + 1e-9),
+    "gain beyond float32": lambda: Orthogonal(1e300),
+    "constant beyond float32": lambda: Constant(1e39),
+    "std beyond float": lambda: Normal(10**400),
+    "function not called": lambda: as_initializer(kaiming_normal),
+    "torch's function": lambda: as_initializer(torch.nn.init.xavier_uniform_),
+    "not a function": lambda: Custom(3),
+    "layout of a tensor": lambda: fanin.layout(torch.empty(3, 3)),
+    "fans of a tensor": lambda: fanin.fans(torch.empty(3, 3)),
+    "layout of no name": lambda: fanin.layout(torch.nn.Linear(2, 2), None),
+    "block of no size": lambda: fanin.Block("gate", "2"),
+    "JSON without end": lambda: from_json('{"initializer":"ICNR","base":' * 5000),
     "std a string": lambda: Normal("0.02"),
     "std missing": lambda: Normal(None),
     "std a truth value": lambda: Normal(True),
@@ -193,6 +208,73 @@ def test_a_file_mapped_for_reading_is_refused(tmp_path):
         else:
             assert Normal(1).fill_(mapped, seed=0).any()
     assert not np.fromfile(path, dtype=np.float32).any()
+
+
+NOT_TENSORS = [None, [1.0], np.ones(3), torch.nn.Linear(2, 2)]
+
+
+@pytest.mark.parametrize("thing", NOT_TENSORS, ids=lambda thing: type(thing).__name__)
+def test_what_is_not_a_tensor_is_refused(thing):
+    """The commonest slip is the layer in place of its weight."""
+    with pytest.raises(FaninError, match="not a tensor"):
+        Normal(1).fill_(thing, seed=0)
+
+
+def test_what_is_not_a_layout_or_a_generator_is_refused():
+    """A string of axes is not a layout yet."""
+    untouched(torch.ones(3, 4), kaiming_normal(), layout="out in")
+    with pytest.raises(FaninError, match="not a generator"):
+        Normal(1).fill_(torch.ones(3), generator=3)
+
+
+def test_numpys_integers_are_seeds():
+    """They come out of every sweep over seeds."""
+    one, other = (Normal(1).fill_(torch.empty(3), seed=seed) for seed in (3, np.int64(3)))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("value", [Normal(1e9), Constant(1e9), Uniform(-1e9, 1e9)], ids=repr)
+def test_a_start_beyond_the_dtype_is_refused(value, dtype):
+    """It would be infinite, or no number, from the first step."""
+    with pytest.raises(FaninError, match="do not fit the dtype"):
+        value.fill_(torch.ones(3, dtype=dtype), seed=0)
+
+
+def test_a_dtype_without_a_sign_is_refused():
+    """A normal start in it would be all positive."""
+    with pytest.raises(FaninError, match="no negative numbers"):
+        Normal(1).fill_(torch.ones(3, dtype=torch.float8_e8m0fnu), seed=0)
+
+
+def test_inside_vmap_a_draw_is_refused():
+    """A batched tensor has no memory of its own."""
+    with pytest.raises(FaninError, match="vmap"):
+        torch.func.vmap(lambda x: Normal(1).fill_(x, seed=0))(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda t, layout: torch.eye(2), lambda t, layout: None, lambda t, layout: t.mul_(2)],
+    ids=["returns", "does nothing", "reads"],
+)
+def test_a_function_that_does_not_fill_is_refused(function):
+    """Whoever returns the weight, as in JAX, would leave in it what was in memory."""
+    assert "did not fill" in untouched(torch.ones(2, 2), as_initializer(function))
+
+
+def test_a_negated_view_holds_the_numbers_that_were_asked_for():
+    """Its memory has the other sign."""
+    view = torch.zeros(3, dtype=torch.complex64).conj().imag
+    assert torch.equal(Normal(1).fill_(view, seed=0), Normal(1).fill_(torch.empty(3), seed=0))
+
+
+def test_chrono_knows_no_std_where_there_are_no_gates():
+    """A number for a layer that cannot be drawn would pass a check."""
+    bias = fanin.layout(torch.nn.Linear(3, 8), "bias")
+    for ask in (Chrono(10).std, Chrono(10).bound, ForgetGate().std):
+        with pytest.raises(FaninError, match="no gate"):
+            ask(bias)
 
 
 def test_a_sparse_tensor_is_refused():

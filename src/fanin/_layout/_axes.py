@@ -28,12 +28,12 @@ class Block:
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if type(self.size) is not int or self.size < 1:
             raise FaninError(
                 "a block has no outputs",
                 where=repr(self),
-                found=f"size {self.size}",
-                fix="give every block a size of at least 1",
+                found=f"size {self.size!r}",
+                fix="give every block a size of at least 1, as an int",
             )
 
 

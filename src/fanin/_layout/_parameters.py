@@ -14,6 +14,14 @@ __all__ = ["owner_of", "shape_of"]
 
 def owner_of(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The submodule that owns the parameter ``name``, and the parameter's name there."""
+    if not isinstance(module, nn.Module) or not isinstance(name, str):
+        raise FaninError(
+            "a layout is read from a module and the name of its parameter",
+            where="fanin.layout",
+            found=f"{type(module).__name__}, {name!r}"[:80],
+            fix="give the layer and a name: fanin.layout(net.fc1, 'weight'); "
+            "for a bare tensor: fanin.Layout(tensor.shape, 'out in')",
+        )
     path, _, local = name.rpartition(".")
     try:
         return module.get_submodule(path), local

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fanin.nn
 from fanin._errors import FaninError, nearest
-from fanin._layout import layout
+from fanin._layout import Layout, layout
 from fanin._tour.data import CLASSES, PIXELS
 from fanin.initializers import Initializer, InitializerLike, Orthogonal, named, names
 
@@ -64,7 +64,7 @@ def find_start(name: str) -> Start:
     if name in OWN_STARTS:
         return Start(name, OWN_STARTS[name])
     try:
-        return Start(name, named(name))
+        start = Start(name, named(name))
     except FaninError as error:
         # `named` knows what the same start is called after its other author.
         is_other_spelling = name.startswith(("he_", "glorot_"))
@@ -75,6 +75,16 @@ def find_start(name: str) -> Start:
             found=repr(name),
             fix=error.fix if is_other_spelling else close,
         ) from None
+    try:
+        named(name).std(Layout((64, 64), "out in"))
+    except FaninError as error:
+        raise FaninError(
+            "this start is not one for the weights of a layer",
+            where="fanin tour --starts",
+            found=repr(name),
+            fix=error.fix,
+        ) from None
+    return start
 
 
 def find_starts(given: Sequence[str]) -> tuple[Start, ...]:

@@ -1,12 +1,15 @@
 """Constructor arguments, checked where a value is made and not where it is first drawn."""
 
-from math import isfinite
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from fanin._errors import FaninError, nearest
 
 __all__ = ["count", "cut_or_none", "finite", "is_number", "known_word"]
+
+
+LARGEST: Final = 3.4e38
+"""About the largest float32, in which every draw is made."""
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -24,12 +27,12 @@ def finite(where: str, name: str, value: object) -> float:
     >>> finite("Normal", "std", 1)
     1.0
     """
-    if not is_number(value) or not isfinite(value):
+    if not is_number(value) or not abs(value) <= LARGEST:
         raise FaninError(
             f"{name} is not a finite number",
             where=where,
-            found=f"{name}={value!r}",
-            fix="give a finite number",
+            found=f"{name}={value!r}"[:80],
+            fix="give a finite number, within what float32 holds",
         )
     return float(value) + 0.0  # -0.0 would print, and compare its bits, unlike 0.0
 

@@ -3,6 +3,9 @@
 import json
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, fields
+from math import inf
+from numbers import Integral
+from operator import index
 from typing import Any, ClassVar, Final, cast
 
 import torch
@@ -12,7 +15,7 @@ from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
 from fanin.initializers._arguments import finite
-from fanin.initializers._target import fill_target, has_no_data, require_writable
+from fanin.initializers._target import WIDE, fill_target, has_no_data, require_writable
 
 __all__ = ["Initializer", "arguments", "formula_number", "take_region", "take_seed"]
 
@@ -47,7 +50,10 @@ class Initializer(ABC):
 
     @abstractmethod
     def times(self, factor: float) -> "Initializer":
-        """The initializer whose draws are ``factor`` times this one's; written ``factor * it``."""
+        """The initializer of the law of ``factor`` times this one's draws; ``factor * it``.
+
+        A positive factor also keeps the numbers: each is ``factor`` times what it was.
+        """
 
     def __mul__(self, factor: float) -> "Initializer":
         return self.times(finite(repr(self), "factor", factor))
@@ -84,16 +90,41 @@ class Initializer(ABC):
         tensor(True)
         """
         require_writable(tensor)
-        if layout is not None:
-            layout.check(tensor)
-        elif self.needs_axes:
-            layout = _plain_layout(self, tensor)
+        axes = self._axes_of(tensor, layout)
         if has_no_data(tensor):
+            if tensor.is_meta:
+                self.std(axes)  # so that what could not be drawn is refused here too
             return tensor
+        if tensor.dtype not in WIDE:
+            self._require_range(tensor.dtype, axes)
         stream = Stream(take_seed(seed, generator), name)
-        axes = layout or _UNREAD
         fill_target(tensor, lambda out: self.draw_into(out, axes, stream, None))
         return tensor
+
+    def _axes_of(self, tensor: Tensor, layout: Layout | None) -> Layout:
+        if layout is None:
+            return _plain_layout(self, tensor) if self.needs_axes else _UNREAD
+        if not isinstance(layout, Layout):
+            raise FaninError(
+                "this is not a layout",
+                where=f"{self!r}.fill_(tensor, layout=...)",
+                found=repr(layout)[:80],
+                fix="give fanin.layout(module, 'weight'), or fanin.Layout(shape, 'out in')",
+            )
+        layout.check(tensor)
+        return layout
+
+    def _require_range(self, dtype: torch.dtype, axes: Layout) -> None:
+        largest = self.bound(axes)
+        if largest == inf:
+            largest = LARGEST_NORMAL * self.std(axes)
+        if largest > torch.finfo(dtype).max:
+            raise FaninError(
+                "the draws do not fit the dtype, and would become infinite",
+                where=repr(self),
+                found=f"entries up to {largest:.3g}, {dtype} ends at {torch.finfo(dtype).max:.3g}",
+                fix="give a smaller start, or use bfloat16 or float32",
+            )
 
     def __repr__(self) -> str:
         first, *rest = arguments(self) or [("", None, False)]
@@ -143,6 +174,9 @@ def arguments(initializer: Initializer) -> list[tuple[str, object, bool]]:
     return found
 
 
+LARGEST_NORMAL: Final = 6.34
+"""No normal number of the stream is larger, in units of std."""
+
 _UNREAD: Final = Layout((), "")
 """Stands for the layout where `needs_axes` says that it is not read."""
 
@@ -161,8 +195,15 @@ def _plain_layout(initializer: Initializer, tensor: Tensor) -> Layout:
     )
 
 
-def take_seed(seed: int | None, generator: Generator | None = None) -> int:
+def take_seed(seed: object, generator: object = None) -> int:
     """``seed``, or one number from ``generator``, or one from torch's global generator."""
+    if generator is not None and not isinstance(generator, Generator):
+        raise FaninError(
+            "this is not a generator",
+            where="fill_",
+            found=repr(generator)[:80],
+            fix="give a torch.Generator, or seed=0",
+        )
     if seed is None:
         device = "cpu" if generator is None else generator.device
         return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=generator))
@@ -173,7 +214,10 @@ def take_seed(seed: int | None, generator: Generator | None = None) -> int:
             found=f"seed={seed} and a generator",
             fix="give one of them",
         )
-    return seed
+    # NumPy's integers are taken too; what is not an integer the stream refuses.
+    if type(seed) is not bool and isinstance(seed, Integral):
+        return index(seed)
+    return Stream(cast("int", seed), "").seed
 
 
 def take_region(whole: Tensor, region: Region | None) -> Tensor:

@@ -101,16 +101,8 @@ class PriorProbability(BiasInitializer):
         raise _unscalable(self, factor)
 
     def __str__(self) -> str:
-        return (
-            "b = ln(p / (1 - p)), p = "
-            + (
-                f"{self.probability:g}"
-                if isinstance(self.probability, (int, float))
-                else f"{self.probability}"
-            )
-            if not self._of_classes()
-            else f"b = ln(p), p = {self.probability}"
-        )
+        logit = "ln(p)" if self._of_classes() else "ln(p / (1 - p))"
+        return f"b = {logit}, p = {self.probability}"
 
 
 @final
@@ -197,6 +189,7 @@ class Chrono(BiasInitializer):
 
     def std(self, layout: Layout) -> float:
         """The standard deviation over the outputs, of ln(u) and the gates that stay 0."""
+        _keeping_gates(layout, self)
         top = self.longest - 1
         mean = top * log(top) / (top - 1) - 1
         square = (top * (log(top) ** 2 - 2 * log(top) + 2) - 2) / (top - 1)
@@ -206,8 +199,9 @@ class Chrono(BiasInitializer):
             return sqrt(2 * share * square)
         return sqrt(share * square - (share * mean) ** 2)
 
-    def bound(self, layout: Layout) -> float:  # noqa: ARG002
+    def bound(self, layout: Layout) -> float:
         """ln(longest - 1)."""
+        _keeping_gates(layout, self)
         return log(self.longest - 1)
 
     def times(self, factor: float) -> Initializer:

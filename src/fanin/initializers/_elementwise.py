@@ -63,6 +63,9 @@ class Constant(Initializer):
         return {0.0: "Zeros", 1.0: "Ones"}.get(self.value, f"Constant({self.value!r})")
 
 
+FLOAT32_STEP: Final = 2.0**-23
+SMALLEST: Final = 2.0**-126
+
 Zeros: Final = Constant(0.0)
 Ones: Final = Constant(1.0)
 
@@ -90,6 +93,7 @@ class Uniform(Initializer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", finite("Uniform", "low", self.low))
         object.__setattr__(self, "high", finite("Uniform", "high", self.high))
+        require_room("Uniform", abs(self.high - self.low), self.bound(None))
         if self.low > self.high:
             raise FaninError(
                 "the interval is reversed",
@@ -157,6 +161,7 @@ class Normal(Initializer):
         object.__setattr__(self, "cut", cut_or_none("Normal", cut))
         if self._std < 0:
             raise FaninError("std is negative", where="Normal", found=std, fix="give std >= 0")
+        require_room("Normal", self._std, abs(self.mean))
 
     def std(self, layout: Layout | None) -> float:  # noqa: ARG002
         """The std asked for, also with a cut."""
@@ -205,12 +210,25 @@ def draw_normal(
         fill_truncated_normal(out, stream, mean, wide, -cut, cut, region)
 
 
+def require_room(where: str, width: float, size: float) -> None:
+    """Raise FaninError where a positive ``width`` is lost in float32 beside numbers of ``size``."""
+    if 0 < width < max(size * FLOAT32_STEP, SMALLEST):
+        raise FaninError(
+            "the spread is smaller than a step of float32, in which draws are made",
+            where=where,
+            found=f"a spread of {width:.3g} about numbers of {size:.3g}",
+            fix="give a constant, or a larger spread, or draw around 0 and add the mean yourself",
+        )
+
+
 def std_after_cut(cut: float) -> float:
     """The std of N(0, 1) kept within ±cut: sqrt(1 - 2 cut pdf(cut) / P(|z| < cut)).
 
     >>> round(std_after_cut(2), 10)
     0.879625661
     """
+    if cut > 40:  # beyond any number that a normal gives in float64
+        return 1.0
     if cut < 0.05:
         return cut / sqrt(3) * (1 - cut**2 / 15)
     density = exp(-(cut**2) / 2) / sqrt(2 * pi)

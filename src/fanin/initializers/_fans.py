@@ -173,5 +173,5 @@ def gain_name(value: Gain, convention: Convention = "forward") -> str:
     """
     if isinstance(value, float):
         return formula_number(value)
-    name = value if isinstance(value, str) else getattr(value, "__name__", repr(value))
+    name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
     return f"gain({name})" if convention == "forward" else f"gain({name}, {convention})"

@@ -49,9 +49,11 @@ def from_json(text: str) -> Initializer:
     """
     try:
         found = json.loads(text)
+        return _from_dict(found)
     except json.JSONDecodeError as error:
         raise _unreadable(text, f"{error}") from None
-    return _from_dict(found)
+    except RecursionError:
+        raise _unreadable(text, "entries within entries without end") from None
 
 
 def _from_dict(found: object) -> Initializer:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import TypeAlias, final
 
@@ -12,7 +12,7 @@ from fanin._errors import FaninError, nearest
 from fanin._layout import Layout
 from fanin._stream import Region, Stream
 from fanin.initializers import _paper_names
-from fanin.initializers._arguments import is_number
+from fanin.initializers._arguments import finite, is_number
 from fanin.initializers._base import Initializer, take_region
 from fanin.initializers._biases import Chrono, ForgetGate, PriorProbability
 from fanin.initializers._elementwise import Constant, Normal, Ones, Uniform, Zeros
@@ -97,7 +97,10 @@ def named(name: str) -> Initializer:
 class Custom(Initializer):
     """w = whatever ``function(tensor, layout)`` fills in; its random numbers are its own.
 
-    The function gets an empty tensor of the weight's shape, on the CPU.
+    The function gets a tensor of the weight's shape on the CPU, full of NaN, and writes into it.
+
+    Raises:
+        FaninError: for what is no function (tensor, layout); when drawn, if it leaves a NaN.
 
     >>> import torch
     >>> diagonal = Custom(lambda tensor, layout: torch.nn.init.eye_(tensor))
@@ -106,6 +109,24 @@ class Custom(Initializer):
     """
 
     function: Callable[[Tensor, Layout], object]
+    factor: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", finite("Custom", "factor", self.factor))
+        if not callable(self.function) or isinstance(self.function, type):
+            raise self._refusal(
+                "this is not a function", repr(self.function), "give a function (tensor, layout)"
+            )
+        home = getattr(self.function, "__module__", None) or ""
+        if home == _paper_names.__name__:
+            fix = f"call it: {self._name}()"
+            raise self._refusal("this makes an initializer, and is not one", self._name, fix)
+        if home == "torch.nn.init":
+            fix = f"use fanin's own, such as {nearest(self._name.rstrip('_'), _BY_NAME)}"
+            raise self._refusal("torch's function does not take a layout", self._name, fix)
+
+    def _refusal(self, what: str, found: str, fix: str) -> FaninError:
+        return FaninError(what, where="Custom", found=found, fix=fix)
 
     def std(self, layout: Layout) -> float:  # noqa: ARG002
         """Not a number: a function says nothing of what it draws."""
@@ -117,24 +138,27 @@ class Custom(Initializer):
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:  # noqa: ARG002
         """Let the function fill a whole tensor, and take the region of it."""
-        whole = out.new_empty(layout.shape)
-        self.function(whole, layout)
-        out.copy_(take_region(whole, region))
+        whole = out.new_full(layout.shape, nan)
+        returned = self.function(whole, layout)
+        if whole.isnan().any():
+            ignored = ", and returned a tensor" if isinstance(returned, Tensor) else ""
+            raise self._refusal(
+                "the function did not fill the tensor it was given",
+                f"{self._name} left entries that are no numbers{ignored}",
+                "write into its first argument: tensor.copy_(...), tensor.normal_(), tensor[...] =",
+            )
+        out.copy_(take_region(whole, region) * self.factor)
 
     def times(self, factor: float) -> "Custom":
-        function = self.function
-
-        def scaled(tensor: Tensor, layout: Layout) -> None:
-            function(tensor, layout)
-            tensor.mul_(factor)
-
-        return Custom(scaled)
+        return replace(self, factor=self.factor * factor)
 
     def __repr__(self) -> str:
-        return f"Custom({self._name})"
+        factor = "" if self.factor == 1 else f"{self.factor} * "
+        return f"{factor}Custom({self._name})"
 
     def __str__(self) -> str:
-        return f"w = {self._name}(tensor, layout)"
+        factor = "" if self.factor == 1 else f"{self.factor:g} "
+        return f"w = {factor}{self._name}(tensor, layout)"
 
     @property
     def _name(self) -> str:

@@ -12,7 +12,7 @@ from fanin._layout import Layout
 from fanin._stream import Region, Stream, fill_bits, fill_normal
 from fanin.initializers._arguments import count
 from fanin.initializers._base import Initializer, formula_number, take_region
-from fanin.initializers._fans import Gain, gain_name, gain_number, require_gain
+from fanin.initializers._fans import Gain, gain_name, gain_number, leading, require_gain
 from fanin.initializers._matrices import MatrixInitializer
 
 __all__ = ["ICNR", "Sparse"]
@@ -72,10 +72,8 @@ class Sparse(MatrixInitializer):
         return replace(self, gain=factor * gain_number(self.gain))
 
     def __str__(self) -> str:
-        return (
-            f"{self.connections} weights an output, w ~ N(0, s²), "
-            f"s = {gain_name(self.gain)} / sqrt({self.connections})"
-        )
+        size = leading(gain_name(self.gain)).strip() or "1"
+        return f"{self.connections} normal weights an output, std {size} / sqrt(fan_in) in all"
 
 
 _CHOICE = 1 << 31
@@ -102,7 +100,7 @@ class ICNR(Initializer):
     """
 
     base: Initializer
-    upscale: int = field(kw_only=False)
+    upscale: int
 
     def __post_init__(self) -> None:
         fix = "give the factor of the PixelShuffle that follows"

@@ -9,9 +9,13 @@ from torch.nn.parameter import Parameter, is_lazy
 
 from fanin._errors import FaninError
 
-__all__ = ["fill_target", "has_no_data", "require_writable"]
+__all__ = ["WIDE", "fill_target", "has_no_data", "require_writable"]
 
 _DIRECT = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+WIDE = (torch.float32, torch.float64, torch.bfloat16, torch.complex64, torch.complex128)
+"""The dtypes that hold every number that float32 holds."""
 
 
 def fill_target(tensor: Tensor, draw: Callable[[Tensor], None]) -> None:
@@ -37,6 +41,7 @@ def _is_plain(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and tensor.dtype in _DIRECT
         and tensor.is_contiguous()
+        and not tensor.is_neg()
     )
 
 
@@ -48,12 +53,21 @@ def _staging_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def require_writable(tensor: Tensor) -> None:
     """Raise FaninError for a tensor that cannot hold a start, or whose start would be lost."""
+    if not isinstance(tensor, Tensor):
+        raise FaninError(
+            "this is not a tensor",
+            where="the tensor to fill",
+            found=f"{type(tensor).__name__}: {tensor!r}"[:80],
+            fix="give a torch.Tensor, such as layer.weight",
+        )
     if is_lazy(tensor):
         raise _refusal(tensor, "a lazy parameter has no shape yet", "run the model once first")
     if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
         raise _refusal(
             tensor, "only float and complex tensors can be drawn", "convert it: tensor.float()"
         )
+    if tensor.dtype.is_floating_point and torch.finfo(tensor.dtype).min >= 0:
+        raise _refusal(tensor, "this dtype has no negative numbers", "use another float dtype")
     if tensor.layout != torch.strided:
         raise _refusal(tensor, "only dense tensors can be drawn", "use a dense tensor")
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
@@ -92,8 +106,17 @@ def _is_write_protected(tensor: Tensor) -> bool:
 
     Told on Linux only. torch's own memory can be resized, and is not looked up.
     """
-    if tensor.device.type != "cpu" or tensor.untyped_storage().resizable():
+    if tensor.device.type != "cpu" or has_no_data(tensor):
         return False
+    try:
+        if tensor.untyped_storage().resizable():
+            return False
+    except NotImplementedError:
+        raise _refusal(
+            tensor,
+            "inside vmap and other function transforms a tensor has no memory of its own",
+            "draw before the transform",
+        ) from None
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin._errors import FaninError
-from fanin._fill import fill_chosen, parameter_names
-from fanin.initializers import Initializer, InitializerLike, as_initializer
+from fanin._fill import as_values, fill_chosen, parameter_names
+from fanin.initializers import Initializer, InitializerLike
 
 __all__ = [
     "Starts",
@@ -37,18 +37,7 @@ _SWITCHES = {
 
 def starts(**initializers: InitializerLike | None) -> Starts:
     """The arguments that were given, as values, by argument name."""
-    return {
-        name: _as_value(name, value) for name, value in initializers.items() if value is not None
-    }
-
-
-def _as_value(argument: str, value: InitializerLike) -> Initializer:
-    try:
-        return as_initializer(value)
-    except FaninError as error:
-        raise FaninError(
-            error.what, where=f"{argument}={value!r}", found=error.found, fix=error.fix
-        ) from None
+    return as_values(initializers)
 
 
 def reset(module: nn.Module, chosen: Starts, torch_default: Callable[[], None]) -> None:
