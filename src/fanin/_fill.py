@@ -233,7 +233,7 @@ def _fill_in_place(job: _Job, tensor: Tensor, seed: int) -> Tensor:
 def _zero_padding_row(job: _Job, tensor: Tensor) -> None:
     # No gradient ever reaches this row, so what a draw left there would stay: torch zeroes it too.
     if isinstance(job.owner, (nn.Embedding, nn.EmbeddingBag)) and job.owner.padding_idx is not None:
-        tensor.select(job.layout.axes.index("lookup"), job.owner.padding_idx).zero_()
+        job.layout.row(tensor, job.owner.padding_idx).zero_()
 
 
 def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[_Job]:

@@ -151,9 +151,16 @@ def parse(text: str) -> Named:
             "no activation has this name",
             where=f"activation {text!r}",
             found=repr(text),
-            fix=f"a name such as {nearest(text, names())}, or the function itself",
+            fix=f"a name such as {_meant(text)}, or the function itself",
         )
     return Named(family, _values(family, written, text))
+
+
+def _meant(text: str) -> str:
+    """The nearest names; other libraries call some of ours otherwise, or write them large."""
+    other = {"swish": "silu", "linear": "identity", "none": "identity", "lrelu": "leaky_relu"}
+    small = text.lower()
+    return nearest(other.get(small, small), names())
 
 
 def _values(family: Family, written: str, text: str) -> tuple[float, ...]:

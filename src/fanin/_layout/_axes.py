@@ -274,6 +274,10 @@ class Layout:
             )
         return values.reshape(self.shape)
 
+    def row(self, tensor: Tensor, number: int) -> Tensor:
+        """The view of ``tensor`` that is row ``number`` of a table."""
+        return tensor.select(self.axes.index("lookup"), number)
+
     def narrow_outputs(self, times: int) -> "Layout":
         """The same weight with ``times`` times fewer outputs, in one group, for repeated draws."""
         if self.groups > 1 or self.blocks or self.outputs % times:
