@@ -4,7 +4,8 @@
 what padding and stride take away. No other module of fanin may index a weight's shape.
 """
 
-from fanin._layout._axes import Block, Layout, Part
+from fanin._layout._axes import Layout, Part
+from fanin._layout._block import Block
 from fanin._layout._fans import Fans, fans
 from fanin._layout._modules import layout
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from math import inf
-from typing import TYPE_CHECKING, get_args
+from typing import Protocol, get_args
 
 from fanin._errors import FaninError, nearest
+from fanin._layout._block import Block
 from fanin._layout._words import Axis, Role
-
-if TYPE_CHECKING:
-    from fanin._layout._axes import Layout
 
 __all__ = ["check_sizes", "check_words", "place"]
 
@@ -16,12 +14,44 @@ _AXES = get_args(Axis)
 _ROLES = get_args(Role)
 
 
-def place(layout: "Layout") -> str:
+class Described(Protocol):
+    """What is checked of a layout."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...] | str:
+        """The word of each axis."""
+
+    @property
+    def groups(self) -> int:
+        """How many groups share the channels."""
+
+    @property
+    def taps_per_output(self) -> float | None:
+        """Kernel positions that reach one output."""
+
+    @property
+    def taps_per_input(self) -> float | None:
+        """Kernel positions that leave one input."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The matrices along the out axis."""
+
+    @property
+    def role(self) -> Role:
+        """What the weight does."""
+
+
+def place(layout: Described) -> str:
     """A layout as an error names it: its shape and axes."""
     return f"Layout({layout.shape}, '{' '.join(layout.axes)}')"
 
 
-def check_words(layout: "Layout") -> None:
+def check_words(layout: Described) -> None:
     """Raise FaninError unless every axis has one known name, and the role is known."""
     for word, known, what in _words(layout):
         if word not in known:
@@ -47,12 +77,12 @@ def check_words(layout: "Layout") -> None:
         )
 
 
-def _words(layout: "Layout") -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _words(layout: Described) -> Iterator[tuple[str, tuple[str, ...], str]]:
     yield from ((axis, _AXES, "an axis has an unknown name") for axis in layout.axes)
     yield layout.role, _ROLES, "the role is unknown"
 
 
-def check_sizes(layout: "Layout") -> None:
+def check_sizes(layout: Described) -> None:
     """Raise FaninError unless shape, taps, groups and blocks are sizes that fit together."""
     if any(not isinstance(size, int) or size < 0 for size in layout.shape):
         raise FaninError(
@@ -75,7 +105,7 @@ def check_sizes(layout: "Layout") -> None:
         _check_blocks(layout)
 
 
-def _check_groups(layout: "Layout") -> None:
+def _check_groups(layout: Described) -> None:
     if layout.groups == 1:
         return
     channels = next(
@@ -98,7 +128,7 @@ def _check_groups(layout: "Layout") -> None:
         )
 
 
-def _check_blocks(layout: "Layout") -> None:
+def _check_blocks(layout: Described) -> None:
     outputs = [n for n, word in zip(layout.shape, layout.axes, strict=True) if word == "out"]
     if layout.groups > 1:
         raise FaninError(

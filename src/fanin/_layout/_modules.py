@@ -9,7 +9,8 @@ from typing import TypeAlias
 from torch import nn
 
 from fanin._errors import FaninError
-from fanin._layout._axes import Block, Layout
+from fanin._layout._axes import Layout
+from fanin._layout._block import Block
 from fanin._layout._parameters import owner_of, shape_of
 from fanin._layout._taps import convolution_taps, transposed_taps
 from fanin._layout._words import Role
