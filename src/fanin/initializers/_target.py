@@ -66,7 +66,7 @@ def require_writable(tensor: Tensor) -> None:
         raise _refusal(
             tensor, "only float and complex tensors can be drawn", "convert it: tensor.float()"
         )
-    if tensor.dtype.is_floating_point and torch.finfo(tensor.dtype).min >= 0:
+    if tensor.dtype not in WIDE and torch.finfo(tensor.dtype).min >= 0:
         raise _refusal(tensor, "this dtype has no negative numbers", "use another float dtype")
     if tensor.layout != torch.strided:
         raise _refusal(tensor, "only dense tensors can be drawn", "use a dense tensor")
