@@ -20,6 +20,7 @@ from fanin._gains.gated import Activation, Gated
 from fanin._gains.names import Named
 from fanin._gains.quadrature import expectations
 from fanin._gains.recognize import resolve, where
+from fanin._numbers import is_number
 
 __all__ = ["Moments", "moments"]
 
@@ -120,7 +121,7 @@ def moments(activation: Activation, *, variance: float = 1.0) -> Moments:
       slope                   dq'/dq              1.172594054
       chi                     sigma_w^2 E phi'^2  1.066634241
     """
-    if not (isfinite(variance) and variance > 0):
+    if not (is_number(variance) and isfinite(variance) and variance > 0):
         raise FaninError(
             "the variance of z is not a number above 0",
             where="moments(variance=...)",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fanin._errors import FaninError
 from fanin._layout._block import Block
-from fanin._layout._checks import check_sizes, check_words, place
+from fanin._layout._checks import as_tuple, check_sizes, check_words, place
 from fanin._layout._words import Axis, Role
 
 __all__ = ["Layout", "Part"]
@@ -52,9 +52,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         axes = tuple(self.axes.split()) if isinstance(self.axes, str) else tuple(self.axes)
-        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "shape", as_tuple("shape", self.shape))
         object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "blocks", tuple(self.blocks))
+        object.__setattr__(self, "blocks", as_tuple("blocks", self.blocks))
         check_words(self)
         kernel = float(prod(self._sizes("kernel")))
         for name in ("taps_per_output", "taps_per_input"):

@@ -1,14 +1,15 @@
 """Whether the words and sizes of a layout fit together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Protocol, get_args
 
 from fanin._errors import FaninError, nearest
 from fanin._layout._block import Block
 from fanin._layout._words import Axis, Role
+from fanin._numbers import is_number, is_whole
 
-__all__ = ["check_sizes", "check_words", "place"]
+__all__ = ["as_tuple", "check_sizes", "check_words", "place"]
 
 _AXES = get_args(Axis)
 _ROLES = get_args(Role)
@@ -51,6 +52,18 @@ def place(layout: Described) -> str:
     return f"Layout({layout.shape}, '{' '.join(layout.axes)}')"
 
 
+def as_tuple(name: str, given: object) -> tuple[object, ...]:
+    """``given`` as a tuple, or FaninError where it has no entries to give."""
+    if not isinstance(given, Iterable):
+        raise FaninError(
+            f"{name} is not a sequence",
+            where="Layout",
+            found=f"{name}={given!r}"[:80],
+            fix="give a tuple, such as (64, 32)",
+        )
+    return tuple(given)
+
+
 def check_words(layout: Described) -> None:
     """Raise FaninError unless every axis has one known name, and the role is known."""
     for word, known, what in _words(layout):
@@ -84,7 +97,7 @@ def _words(layout: Described) -> Iterator[tuple[str, tuple[str, ...], str]]:
 
 def check_sizes(layout: Described) -> None:
     """Raise FaninError unless shape, taps, groups and blocks are sizes that fit together."""
-    if any(not isinstance(size, int) or size < 0 for size in layout.shape):
+    if not all(is_whole(size) for size in layout.shape):
         raise FaninError(
             "a shape is made of whole numbers",
             where=place(layout),
@@ -93,7 +106,7 @@ def check_sizes(layout: Described) -> None:
         )
     for name in ("taps_per_output", "taps_per_input"):
         taps = getattr(layout, name)
-        if not 0 < taps < inf:
+        if not is_number(taps) or not 0 < taps < inf:
             raise FaninError(
                 "taps are a positive number",
                 where=place(layout),
@@ -119,7 +132,7 @@ def _check_groups(layout: Described) -> None:
             found=f"groups={layout.groups}",
             fix="leave groups at 1, or name the out and in axes",
         )
-    if layout.groups < 1 or channels % layout.groups:
+    if not is_whole(layout.groups, least=1) or channels % layout.groups:
         raise FaninError(
             "groups do not divide the channels",
             where=place(layout),
@@ -129,6 +142,13 @@ def _check_groups(layout: Described) -> None:
 
 
 def _check_blocks(layout: Described) -> None:
+    if not all(isinstance(block, Block) for block in layout.blocks):
+        raise FaninError(
+            "blocks are made of Block(name, size)",
+            where=place(layout),
+            found=str(layout.blocks)[:80],
+            fix="give blocks=(fanin.Block('gate', 64), fanin.Block('up', 64))",
+        )
     outputs = [n for n, word in zip(layout.shape, layout.axes, strict=True) if word == "out"]
     if layout.groups > 1:
         raise FaninError(

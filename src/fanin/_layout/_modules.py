@@ -14,6 +14,7 @@ from fanin._layout._block import Block
 from fanin._layout._parameters import owner_of, shape_of
 from fanin._layout._taps import convolution_taps, transposed_taps
 from fanin._layout._words import Role
+from fanin._numbers import is_number
 
 __all__ = ["layout"]
 
@@ -150,7 +151,7 @@ def _embedding(
             found="mode='max'",
             fix="leave bag_size out: each row alone has fan_in 1",
         )
-    if not 1 <= bag_size < inf:
+    if not is_number(bag_size) or not 1 <= bag_size < inf:
         raise FaninError(
             "a bag holds at least one row",
             where=f"{type(module).__name__}.{name}",

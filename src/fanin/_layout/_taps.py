@@ -5,6 +5,7 @@ from math import prod
 from torch import nn
 
 from fanin._errors import FaninError
+from fanin._numbers import is_whole
 
 __all__ = ["Taps", "convolution_taps", "transposed_taps"]
 
@@ -86,7 +87,8 @@ def _steps_inside(start: int, step: int, count: int, size: int) -> int:
 
 def _check_size(module: Convolution | TransposedConvolution, input_size: tuple[int, ...]) -> None:
     axes = len(module.kernel_size)
-    if not isinstance(input_size, tuple) or len(input_size) != axes:
+    fits = isinstance(input_size, tuple) and len(input_size) == axes
+    if not fits or not all(is_whole(size, least=1) for size in input_size):
         raise FaninError(
             "the input size does not fit the layer",
             where=str(module),

@@ -1,24 +1,15 @@
 """Constructor arguments, checked where a value is made and not where it is first drawn."""
 
-from numbers import Integral, Real
-from typing import Final, TypeGuard
+from typing import Final
 
 from fanin._errors import FaninError, nearest
+from fanin._numbers import is_number, is_whole
 
-__all__ = ["count", "cut_or_none", "finite", "is_number", "known_word"]
+__all__ = ["count", "cut_or_none", "finite", "known_word"]
 
 
 LARGEST: Final = 3.4e38
 """About the largest float32, in which every draw is made."""
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether ``value`` is a real number, of Python or NumPy; a bool is not meant as one.
-
-    >>> is_number(2), is_number(True), is_number("2")
-    (True, False, False)
-    """
-    return type(value) is not bool and isinstance(value, Real)
 
 
 def finite(where: str, name: str, value: object) -> float:
@@ -43,7 +34,7 @@ def count(where: str, name: str, value: object, fix: str) -> int:
     >>> count("Sparse", "connections", 15, "")
     15
     """
-    if type(value) is bool or not isinstance(value, Integral) or value < 1:
+    if not is_whole(value, least=1):
         raise FaninError(
             f"{name} is not a whole number of at least 1",
             where=where,

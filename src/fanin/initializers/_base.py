@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, fields
 from math import inf
-from numbers import Integral
 from operator import index
 from typing import Any, ClassVar, Final, cast
 
@@ -13,6 +12,7 @@ from torch import Generator, Tensor
 
 from fanin._errors import FaninError
 from fanin._layout import Layout
+from fanin._numbers import is_whole
 from fanin._stream import Region, Stream
 from fanin.initializers._arguments import finite
 from fanin.initializers._target import WIDE, fill_target, has_no_data, require_writable
@@ -215,7 +215,7 @@ def take_seed(seed: object, generator: object = None) -> int:
             fix="give one of them",
         )
     # NumPy's integers are taken too; what is not an integer the stream refuses.
-    if type(seed) is not bool and isinstance(seed, Integral):
+    if is_whole(seed):
         return index(seed)
     return Stream(cast("int", seed), "").seed
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from fanin._errors import FaninError
 from fanin._gains import Activation, Convention, Gated, canonical, gain
 from fanin._layout import Layout
+from fanin._numbers import is_number
 from fanin._stream import Region, Stream
-from fanin.initializers._arguments import cut_or_none, finite, is_number, known_word
+from fanin.initializers._arguments import cut_or_none, finite, known_word
 from fanin.initializers._base import Initializer, formula_number, take_region
 from fanin.initializers._elementwise import Normal, draw_normal, draw_uniform
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fanin._errors import FaninError, nearest
 from fanin._layout import Layout
+from fanin._numbers import is_number
 from fanin._stream import Region, Stream
 from fanin.initializers import _paper_names
-from fanin.initializers._arguments import finite, is_number
+from fanin.initializers._arguments import finite
 from fanin.initializers._base import Initializer, take_region
 from fanin.initializers._biases import Chrono, ForgetGate, PriorProbability
 from fanin.initializers._elementwise import Constant, Normal, Ones, Uniform, Zeros
