@@ -1,6 +1,7 @@
 """Whether a tensor may be written to, and how the numbers get there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -60,37 +61,41 @@ def require_writable(tensor: Tensor) -> None:
             found=f"{type(tensor).__name__}: {tensor!r}"[:80],
             fix="give a torch.Tensor, such as layer.weight",
         )
+    for what, fix in chain(_wrong_kind(tensor), _wrong_memory(tensor)):
+        raise _refusal(tensor, what, fix)
+
+
+def _wrong_kind(tensor: Tensor) -> Iterator[tuple[str, str]]:
+    """What is wrong with the kind of tensor, and the way out."""
     if is_lazy(tensor):
-        raise _refusal(tensor, "a lazy parameter has no shape yet", "run the model once first")
+        yield "a lazy parameter has no shape yet", "run the model once first"
     if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
-        raise _refusal(
-            tensor, "only float and complex tensors can be drawn", "convert it: tensor.float()"
-        )
+        yield "only float and complex tensors can be drawn", "convert it: tensor.float()"
     if tensor.dtype not in WIDE and torch.finfo(tensor.dtype).min >= 0:
-        raise _refusal(tensor, "this dtype has no negative numbers", "use another float dtype")
+        yield "this dtype has no negative numbers", "use another float dtype"
     if tensor.layout != torch.strided:
-        raise _refusal(tensor, "only dense tensors can be drawn", "use a dense tensor")
+        yield "only dense tensors can be drawn", "use a dense tensor"
+
+
+def _wrong_memory(tensor: Tensor) -> Iterator[tuple[str, str]]:
+    """Why what is written to this tensor would be lost or must not be written, and the way out."""
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
-        raise _refusal(
-            tensor,
+        yield (
             "a tensor made in inference mode is read-only",
             "make it outside torch.inference_mode()",
         )
     if tensor.grad_fn is not None and not _views_a_leaf(tensor):
-        raise _refusal(
-            tensor,
+        yield (
             "this tensor is the result of a computation: what is written to it is lost",
             "name the parameter itself; for a parametrized layer use fanin.fill(module, ...)",
         )
     if _is_write_protected(tensor):
-        raise _refusal(
-            tensor,
+        yield (
             "the memory of this tensor is read-only",
             "copy it: tensor.clone(); or map the file with mode='r+' or 'c'",
         )
     if _overlaps(tensor):
-        raise _refusal(
-            tensor,
+        yield (
             "several entries share one place in memory",
             "use tensor.contiguous(), or the tensor before expand()",
         )
