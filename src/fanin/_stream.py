@@ -17,6 +17,8 @@ from fanin._engine import Distribution, Parameters, Region, engine
 from fanin._errors import FaninError
 
 __all__ = [
+    "LARGEST",
+    "REACH",
     "Region",
     "Stream",
     "fill_bits",

@@ -33,6 +33,7 @@ from fanin.initializers import (
     Zeros,
     from_json,
     kaiming_normal,
+    kaiming_uniform,
 )
 
 LINEAR = fanin.Layout((24, 40), "out in")
@@ -354,3 +355,33 @@ def test_autograd_sees_that_the_tensor_changed():
     Normal(1).fill_(w, seed=0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward()
+
+
+@pytest.mark.parametrize("value", [kaiming_normal(fan="out"), kaiming_uniform(fan="out")], ids=repr)
+def test_blocks_of_different_sizes_have_one_std_over_all(value):
+    """Each block has its own fan_out; what can be drawn must have a std and a bound too."""
+    blocks = (fanin.Block("query", 900), fanin.Block("key", 100))
+    where = fanin.Layout((1000, 200), "out in", blocks=blocks)
+    w = draw(value, where)
+    assert w.std().item() == pytest.approx(value.std(where), rel=0.02)
+    assert w[900:].std().item() == pytest.approx((2 / 100) ** 0.5, rel=0.03)
+    assert w.abs().max().item() <= value.bound(where)
+    assert value.fill_(torch.empty(where.shape, device="meta"), layout=where).is_meta
+    narrow = draw(value, where, dtype=torch.float16)
+    assert torch.equal(narrow, w.half())
+
+
+def test_a_gain_is_computed_once_however_many_matrices_a_weight_has():
+    """A function without a name is integrated at each call; a depthwise layer has thousands."""
+    calls = []
+
+    def activation(x):
+        calls.append(1)
+        return x.clamp(-1, 1)
+
+    value = Orthogonal(activation)
+    made = len(calls)
+    draw(value, fanin.Layout((64, 1, 3), "out in kernel", groups=64))
+    value.std(GROUPED)
+    assert made > 0
+    assert len(calls) == made

@@ -14,6 +14,7 @@ from fanin.initializers import (
     Chrono,
     Constant,
     Custom,
+    DeltaOrthogonal,
     ForgetGate,
     Hadamard,
     LooksLinear,
@@ -43,6 +44,7 @@ REFUSED = {
     "layout of a tensor": lambda: fanin.layout(torch.empty(3, 3)),
     "fans of a tensor": lambda: fanin.fans(torch.empty(3, 3)),
     "layout of no name": lambda: fanin.layout(torch.nn.Linear(2, 2), None),
+    "axes a number": lambda: fanin.Layout((3, 4), 2),
     "shape a number": lambda: fanin.Layout(5, "out"),
     "groups a string": lambda: fanin.Layout((4, 4), "out in", groups="2"),
     "groups a fraction": lambda: fanin.Layout((4, 4), "out in", groups=2.0),
@@ -334,10 +336,21 @@ def test_empty_tensors_are_filled_with_nothing():
         assert value.fill_(torch.empty(0, 3), seed=0).shape == (0, 3)
 
 
-@pytest.mark.parametrize("value", [kaiming_normal(), xavier_uniform(), Orthogonal(), Hadamard()])
+EMPTY = [
+    kaiming_normal(),
+    xavier_uniform(),
+    Orthogonal(),
+    Orthogonal(keep="signal"),
+    DeltaOrthogonal(keep="gradient"),
+    Hadamard(),
+]
+
+
+@pytest.mark.parametrize("value", EMPTY, ids=repr)
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_layers_without_inputs_or_outputs_are_filled_with_nothing(value, shape):
     """torch builds them; a fan of 0 must not divide."""
     where = fanin.Layout(shape, "out in")
     assert value.fill_(torch.empty(shape), layout=where, seed=0).numel() == 0
     assert value.std(where) >= 0
+    assert value.bound(where) >= 0

@@ -51,7 +51,7 @@ class Layout:
     operation: str = "matrix product"
 
     def __post_init__(self) -> None:
-        axes = tuple(self.axes.split()) if isinstance(self.axes, str) else tuple(self.axes)
+        axes = as_tuple("axes", self.axes.split() if isinstance(self.axes, str) else self.axes)
         object.__setattr__(self, "shape", as_tuple("shape", self.shape))
         object.__setattr__(self, "axes", axes)
         object.__setattr__(self, "blocks", as_tuple("blocks", self.blocks))

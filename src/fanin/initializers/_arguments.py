@@ -1,15 +1,10 @@
 """Constructor arguments, checked where a value is made and not where it is first drawn."""
 
-from typing import Final
-
 from fanin._errors import FaninError, nearest
 from fanin._numbers import is_number, is_whole
+from fanin._stream import LARGEST
 
 __all__ = ["count", "cut_or_none", "finite", "known_word"]
-
-
-LARGEST: Final = 3.4e38
-"""About the largest float32, in which every draw is made."""
 
 
 def finite(where: str, name: str, value: object) -> float:

@@ -2,8 +2,10 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from math import inf
+from math import inf, prod, sqrt
 from operator import index
 from typing import Any, ClassVar, Final, cast
 
@@ -13,11 +15,18 @@ from torch import Generator, Tensor
 from fanin._errors import FaninError
 from fanin._layout import Layout
 from fanin._numbers import is_whole
-from fanin._stream import Region, Stream
+from fanin._stream import REACH, Region, Stream
 from fanin.initializers._arguments import finite
 from fanin.initializers._target import WIDE, fill_target, has_no_data, require_writable
 
-__all__ = ["Initializer", "arguments", "formula_number", "take_region", "take_seed"]
+__all__ = [
+    "Initializer",
+    "arguments",
+    "formula_number",
+    "std_over_parts",
+    "take_region",
+    "take_seed",
+]
 
 
 class Initializer(ABC):
@@ -117,7 +126,7 @@ class Initializer(ABC):
     def _require_range(self, dtype: torch.dtype, axes: Layout) -> None:
         largest = self.bound(axes)
         if largest == inf:
-            largest = LARGEST_NORMAL * self.std(axes)
+            largest = REACH * self.std(axes)
         if largest > torch.finfo(dtype).max:
             raise FaninError(
                 "the draws do not fit the dtype, and would become infinite",
@@ -174,9 +183,6 @@ def arguments(initializer: Initializer) -> list[tuple[str, object, bool]]:
     return found
 
 
-LARGEST_NORMAL: Final = 6.34
-"""No normal number of the stream is larger, in units of std."""
-
 _UNREAD: Final = Layout((), "")
 """Stands for the layout where `needs_axes` says that it is not read."""
 
@@ -218,6 +224,16 @@ def take_seed(seed: object, generator: object = None) -> int:
     if is_whole(seed):
         return index(seed)
     return Stream(cast("int", seed), "").seed
+
+
+def std_over_parts(layout: Layout, part_std: Callable[[Layout], float]) -> float:
+    """The root mean square of ``part_std`` over all entries of the parts of ``layout``."""
+    if 0 in layout.shape:
+        return 0.0
+    sizes = Counter(part.layout for part in layout.parts())
+    entries = {part: count * prod(part.shape) for part, count in sizes.items()}
+    total = sum(part_std(part) ** 2 * number for part, number in entries.items())
+    return sqrt(total / sum(entries.values()))
 
 
 def take_region(whole: Tensor, region: Region | None) -> Tensor:

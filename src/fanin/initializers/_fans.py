@@ -13,7 +13,7 @@ from fanin._layout import Layout
 from fanin._numbers import is_number
 from fanin._stream import Region, Stream
 from fanin.initializers._arguments import cut_or_none, finite, known_word
-from fanin.initializers._base import Initializer, formula_number, take_region
+from fanin.initializers._base import Initializer, formula_number, std_over_parts, take_region
 from fanin.initializers._elementwise import Normal, draw_normal, draw_uniform
 
 __all__ = [
@@ -80,20 +80,26 @@ class VarianceScaling(Initializer):
             )
 
     def std(self, layout: Layout) -> float:
-        """|factor| gain / sqrt(fan); 0 for a layer without inputs."""
+        """|factor| gain / sqrt(fan); the root mean square of that over blocks of other sizes."""
+        if len({block.size for block in layout.blocks}) > 1:
+            return std_over_parts(layout, self._part_std)
+        return self._part_std(layout)
+
+    def _part_std(self, layout: Layout) -> float:
         fan = self._fan_of(layout)
         return abs(self._multiplier) / sqrt(fan) if fan else 0.0
 
     def bound(self, layout: Layout) -> float:
-        """sqrt(3) std if uniform; infinite for a normal that is not cut."""
+        """sqrt(3) std if uniform; infinite for a normal that is not cut; the largest block's."""
+        std = max((self._part_std(part.layout) for part in layout.parts()), default=0.0)
         if self.distribution == "uniform":
-            return sqrt(3) * self.std(layout)
-        return Normal(self.std(layout), cut=self.cut).bound(layout)
+            return sqrt(3) * std
+        return Normal(std, cut=self.cut).bound(layout)
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Write the draw; blocks of different std share one stream of numbers."""
         parts = layout.parts() if layout.blocks else ()
-        stds = {self.std(part.layout) for part in parts} or {self.std(layout)}
+        stds = {self._part_std(part.layout) for part in parts} or {self._part_std(layout)}
         if len(stds) == 1:
             self._draw(out, stream, region, stds.pop())
             return
@@ -101,7 +107,7 @@ class VarianceScaling(Initializer):
         for part in parts:
             place = Region.of(layout.shape, part.index)
             piece = out.new_empty(part.layout.shape)
-            self._draw(piece, stream, place, self.std(part.layout))
+            self._draw(piece, stream, place, self._part_std(part.layout))
             whole[part.index] = piece
         out.copy_(take_region(whole, region))
 

@@ -4,7 +4,6 @@ Each matrix of a weight (a gate, a head, a group, an expert) is made on its own.
 """
 
 from abc import abstractmethod
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from typing import Literal, final, get_args
@@ -17,7 +16,7 @@ from fanin._layout import Layout
 from fanin._orthogonal import hadamard, orthonormal
 from fanin._stream import Region, Stream
 from fanin.initializers._arguments import known_word
-from fanin.initializers._base import Initializer, take_region
+from fanin.initializers._base import Initializer, std_over_parts, take_region
 from fanin.initializers._fans import (
     Gain,
     gain_name,
@@ -54,12 +53,7 @@ class MatrixInitializer(Initializer):
 
     def std(self, layout: Layout) -> float:
         """The root mean square deviation of the entries, over all parts."""
-        if 0 in layout.shape:
-            return 0.0
-        sizes = Counter(part.layout for part in layout.parts())
-        entries = {part: count * prod(part.shape) for part, count in sizes.items()}
-        total = sum(self.part_std(part) ** 2 * number for part, number in entries.items())
-        return sqrt(total / sum(entries.values()))
+        return std_over_parts(layout, self.part_std)
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Make the parts, and write the region."""
@@ -100,17 +94,18 @@ class Orthogonal(MatrixInitializer):
 
     gain: Gain = 1.0
     keep: Kept = field(default="norm", kw_only=True)
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Orthogonal"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
         known_word("Orthogonal", "keep", self.keep, get_args(Kept))
 
     def _factor(self, layout: Layout) -> float:
-        number = gain_number(self.gain)
         if self.keep == "norm":
-            return number
+            return self._number
         fan = layout.fan_in if self.keep == "signal" else layout.fan_out
-        return number * sqrt(max(layout.matrix_shape()) / fan)
+        return self._number * sqrt(max(layout.matrix_shape()) / fan)
 
     def part_std(self, layout: Layout) -> float:
         """gain / sqrt(max(out, in * kernel)), times the factor of ``keep``."""
@@ -118,6 +113,8 @@ class Orthogonal(MatrixInitializer):
 
     def bound(self, layout: Layout) -> float:
         """gain times the factor of ``keep``: no entry of an orthonormal matrix passes 1."""
+        if 0 in layout.shape:
+            return 0.0
         return max(abs(self._factor(part.layout)) for part in layout.parts())
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:
@@ -126,7 +123,7 @@ class Orthogonal(MatrixInitializer):
         return layout.from_matrix(matrix.mul_(self._factor(layout)))
 
     def times(self, factor: float) -> "Orthogonal":
-        return replace(self, gain=factor * gain_number(self.gain))
+        return replace(self, gain=factor * self._number)
 
     def __str__(self) -> str:
         kept = "" if self.keep == "norm" else f", the {self.keep} kept"
@@ -153,15 +150,17 @@ class DeltaOrthogonal(MatrixInitializer):
 
     gain: Gain = 1.0
     keep: Kept = field(default="norm", kw_only=True)
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "DeltaOrthogonal"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
         known_word("DeltaOrthogonal", "keep", self.keep, get_args(Kept))
 
     def _factor(self, layout: Layout) -> float:
         rows, columns = layout.channels_shape()
         kept = {"norm": max(rows, columns), "signal": columns, "gradient": rows}[self.keep]
-        return gain_number(self.gain) * sqrt(max(rows, columns) / kept)
+        return self._number * sqrt(max(rows, columns) / kept)
 
     def part_std(self, layout: Layout) -> float:
         """The root mean square of the entries, the zero taps counted."""
@@ -169,6 +168,8 @@ class DeltaOrthogonal(MatrixInitializer):
 
     def bound(self, layout: Layout) -> float:
         """gain times the factor of ``keep``."""
+        if 0 in layout.shape:
+            return 0.0
         return max(abs(self._factor(part.layout)) for part in layout.parts())
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:
@@ -177,7 +178,7 @@ class DeltaOrthogonal(MatrixInitializer):
         return layout.at_centre(matrix.mul_(self._factor(layout)))
 
     def times(self, factor: float) -> "DeltaOrthogonal":
-        return replace(self, gain=factor * gain_number(self.gain))
+        return replace(self, gain=factor * self._number)
 
     def __str__(self) -> str:
         kept = "" if self.keep == "norm" else f", the {self.keep} kept"
@@ -201,26 +202,28 @@ class Identity(MatrixInitializer):
     """
 
     gain: Gain = 1.0
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Identity"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
 
     def part_std(self, layout: Layout) -> float:
         """The standard deviation of zeros and gains over the entries."""
         share = min(layout.channels_shape()) / prod(layout.shape)
-        return abs(gain_number(self.gain)) * sqrt(share * (1 - share))
+        return abs(self._number) * sqrt(share * (1 - share))
 
     def bound(self, layout: Layout) -> float:  # noqa: ARG002
         """|gain|."""
-        return abs(gain_number(self.gain))
+        return abs(self._number)
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         """One identity at the centre tap."""
         matrix = torch.eye(*layout.channels_shape(), dtype=dtype, device="cpu")
-        return layout.at_centre(matrix * gain_number(self.gain))
+        return layout.at_centre(matrix * self._number)
 
     def times(self, factor: float) -> "Identity":
-        return Identity(factor * gain_number(self.gain))
+        return Identity(factor * self._number)
 
     def __str__(self) -> str:
         return f"W = {leading(gain_name(self.gain))}I"
@@ -241,9 +244,11 @@ class Hadamard(MatrixInitializer):
     """
 
     gain: Gain = 1.0
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Hadamard"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
 
     def part_std(self, layout: Layout) -> float:
         """The standard deviation over the entries of this very matrix."""
@@ -253,7 +258,7 @@ class Hadamard(MatrixInitializer):
     def bound(self, layout: Layout) -> float:
         """|gain|, or |gain| / sqrt(order) where out > in."""
         rows, columns = layout.parts()[0].layout.channels_shape()
-        return abs(gain_number(self.gain)) / (1 if rows <= columns else sqrt(_order(rows)))
+        return abs(self._number) / (1 if rows <= columns else sqrt(_order(rows)))
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         """One partial identity, or Hadamard matrix."""
@@ -263,10 +268,10 @@ class Hadamard(MatrixInitializer):
         else:
             order = _order(rows)
             matrix = hadamard(order)[:rows, :columns].to(dtype) / sqrt(order)
-        return layout.at_centre(matrix * gain_number(self.gain))
+        return layout.at_centre(matrix * self._number)
 
     def times(self, factor: float) -> "Hadamard":
-        return Hadamard(factor * gain_number(self.gain))
+        return Hadamard(factor * self._number)
 
     def __str__(self) -> str:
         return f"W = {leading(gain_name(self.gain))}I, or H / sqrt(order) where out > in"
@@ -299,9 +304,11 @@ class LooksLinear(MatrixInitializer):
 
     gain: Gain = 1.0
     position: Position = field(default="hidden", kw_only=True)
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "LooksLinear"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
         known_word("LooksLinear", "position", self.position, get_args(Position))
 
     def _half(self, layout: Layout) -> tuple[int, int]:
@@ -320,15 +327,15 @@ class LooksLinear(MatrixInitializer):
     def part_std(self, layout: Layout) -> float:
         """The root mean square of the entries, the zero taps counted."""
         share = prod(layout.channels_shape()) / prod(layout.shape)
-        return abs(gain_number(self.gain)) * sqrt(share / max(self._half(layout)))
+        return abs(self._number) * sqrt(share / max(self._half(layout)))
 
     def bound(self, layout: Layout) -> float:  # noqa: ARG002
         """|gain|."""
-        return abs(gain_number(self.gain))
+        return abs(self._number)
 
     def part(self, layout: Layout, stream: Stream, dtype: torch.dtype) -> Tensor:
         """One mirrored matrix at the centre tap."""
-        matrix = orthonormal(*self._half(layout), stream, dtype=dtype) * gain_number(self.gain)
+        matrix = orthonormal(*self._half(layout), stream, dtype=dtype) * self._number
         if self.position != "last":
             matrix = torch.cat([matrix, -matrix], dim=0)
         if self.position != "first":
@@ -336,7 +343,7 @@ class LooksLinear(MatrixInitializer):
         return layout.at_centre(matrix)
 
     def times(self, factor: float) -> "LooksLinear":
-        return replace(self, gain=factor * gain_number(self.gain))
+        return replace(self, gain=factor * self._number)
 
     def __str__(self) -> str:
         shape = {"first": "[A; -A]", "hidden": "[[A, -A], [-A, A]]", "last": "[A, -A]"}

@@ -38,15 +38,17 @@ class Sparse(MatrixInitializer):
 
     connections: int = 15
     gain: Gain = field(default=1.0, kw_only=True)
+    _number: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", require_gain(self.gain, "Sparse"))
+        object.__setattr__(self, "_number", gain_number(self.gain))
         number = count("Sparse", "connections", self.connections, "give an int; Martens used 15")
         object.__setattr__(self, "connections", number)
 
     def part_std(self, layout: Layout) -> float:
         """gain / sqrt(fan_in), the zeros counted."""
-        return abs(gain_number(self.gain)) / sqrt(layout.fan_in)
+        return abs(self._number) / sqrt(layout.fan_in)
 
     def bound(self, layout: Layout) -> float:
         """Infinite, unless gain is 0."""
@@ -69,7 +71,7 @@ class Sparse(MatrixInitializer):
         return layout.from_matrix(matrix.scatter_(1, chosen, values))
 
     def times(self, factor: float) -> "Sparse":
-        return replace(self, gain=factor * gain_number(self.gain))
+        return replace(self, gain=factor * self._number)
 
     def __str__(self) -> str:
         size = leading(gain_name(self.gain)).strip() or "1"
