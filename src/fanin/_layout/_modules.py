@@ -16,7 +16,7 @@ from fanin._layout._taps import convolution_taps, transposed_taps
 from fanin._layout._words import Role
 from fanin._numbers import is_number
 
-__all__ = ["layout"]
+__all__ = ["known_layout", "layout"]
 
 Size: TypeAlias = tuple[int, ...] | None
 
@@ -87,6 +87,20 @@ def _check_uses(module: nn.Module, input_size: Size, bag_size: float | None) -> 
             found=f"bag_size={bag_size}",
             fix="leave bag_size out",
         )
+
+
+def known_layout(module: nn.Module, name: str) -> Layout | None:
+    """The layout of a torch layer's own parameter ``name``; None for a layer that is not torch's.
+
+    >>> print(known_layout(nn.Linear(3, 4), "weight"))
+    matrix product [out=4, in=3]
+    """
+    known = any(
+        isinstance(module, kind) and re.fullmatch(names, name) for kind, names, _ in _READERS
+    )
+    if not known and not (_is_hugging_face_conv1d(module) and name == "weight"):
+        return None
+    return _axes_of(module, name, shape_of(module, name), None, None)
 
 
 def _axes_of(

@@ -1,0 +1,191 @@
+"""Follow the signal backwards: which weights does a value come from, and through what."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Final, final
+
+from fanin._trace._elementwise import Elementwise
+from fanin._trace._graph import Graph, Node, Value
+from fanin._trace._propagate import weight_operand
+
+__all__ = ["Flow", "Reached"]
+
+_LINEAR: Final = (
+    "view", "slice", "copy", "add", "multiply", "move", "concatenate", "product", "norm", "glu",
+)  # fmt: skip
+_LINEAR_REDUCTIONS: Final = ("sum", "mean")
+_SAME_PLACES: Final = (
+    "view", "copy",
+)  # fmt: skip
+_SAME_SIGNAL: Final = (
+    "native_dropout", "masked_fill", "where", "roll", "constant_pad_nd", "overwritten", "index_put",
+    "seen", "slice_scatter",
+)  # fmt: skip
+
+
+@final
+@dataclass(slots=True)
+class Reached:
+    """A weight that a value is linear in, and what multiplies it on the way."""
+
+    node: Node
+    scaled_by: tuple[str, ...] = ()
+    normalized: bool = False
+
+
+@final
+class Flow:
+    """Questions about where the signal comes from, answered from a recorded graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.elementwise = Elementwise(graph)
+        self.norms: dict[Node, Value] = {}
+        for node in graph.nodes:
+            normalized = self._normalized(node)
+            if normalized is not None:
+                self.norms[node] = normalized
+
+    def is_weighted(self, node: Node) -> bool:
+        """Whether the node multiplies, or looks up, with a parameter."""
+        if node.kind in ("product", "lookup"):
+            return weight_operand(node) is not None
+        return node.kind == "recurrent"
+
+    def data_of(self, node: Node) -> Value | None:
+        """What a weighted node multiplies with its parameter."""
+        weight = weight_operand(node) if node.kind != "recurrent" else None
+        found = [value for value in node.inputs if value is not weight]
+        data = [value for value in found if self.elementwise.is_data(value)]
+        return next(iter(data or found), None)
+
+    def _normalized(self, node: Node) -> Value | None:
+        """The input of a normalization, also of one that is written out; None if it is not one."""
+        if node.kind == "norm":
+            return node.inputs[0] if self.elementwise.is_data(node.inputs[0]) else None
+        if node.kind != "multiply":
+            return None
+        data = self.elementwise.data_inputs(node)
+        if len(data) != 2:
+            return None
+        for signal, statistic in (data, data[::-1]):
+            reduction = self.elementwise.source(statistic).node
+            if reduction.kind != "reduce" or 1 not in statistic.shape[-1:] + statistic.shape[1:2]:
+                continue
+            about = self.elementwise.source(reduction.inputs[0])
+            if about in self._near(signal) and self._is_size(reduction):
+                return signal
+        return None
+
+    def _near(self, signal: Value) -> set[Value]:
+        """The value that a signal is a function of, and those that this one is made of."""
+        source = self.elementwise.source(signal)
+        return {source, *(self.elementwise.source(value) for value in source.node.inputs)}
+
+    def _is_size(self, reduction: Node) -> bool:
+        """Whether the reduction measures how large its input is, not, as a softmax's, its sum."""
+        if reduction.operation in ("sum", "mean"):
+            last = self.elementwise.step(reduction.inputs[0]).nodes
+            return bool(last) and last[-1].operation in ("pow", "square", "abs", "mul")
+        return reduction.operation in (
+            "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm",
+        )  # fmt: skip
+
+    def reached(self, value: Value, stop: Collection[Value] = ()) -> list[Reached]:
+        """The weighted nodes that ``value`` is linear in, not looking beyond ``stop``."""
+        found: dict[Node, Reached] = {}
+        seen: set[Value] = set()
+        waiting: list[tuple[Value, tuple[str, ...], bool]] = [(value, (), False)]
+        while waiting:
+            one, scales, normalized = waiting.pop()
+            if one in seen or one in stop:
+                continue
+            seen.add(one)
+            node = one.node
+            if self.is_weighted(node):
+                found.setdefault(node, Reached(node, scales, normalized))
+                continue
+            waiting += self._linear_inputs(one, scales, normalized)
+        return sorted(found.values(), key=lambda reached: reached.node.index)
+
+    def _linear_inputs(
+        self,
+        value: Value,
+        scales: tuple[str, ...],
+        normalized: bool,  # noqa: FBT001
+    ) -> Iterator[tuple[Value, tuple[str, ...], bool]]:
+        """The inputs in which ``value`` is linear, with what has multiplied it so far."""
+        node = value.node
+        if node in self.norms:
+            yield self.norms[node], scales, True
+            return
+        if not self._is_linear(value):
+            return
+        if node.kind == "attention":
+            yield node.inputs[2], scales, normalized
+            return
+        data = [one for one in node.inputs if one.floating and self.elementwise.is_data(one)]
+        if node.kind == "multiply" and len(data) == 1 and data[0].node not in self.norms:
+            scales = (*scales, *(one.parameter for one in node.inputs if one.parameter))
+        for one in data:
+            yield one, scales, normalized
+
+    def _is_linear(self, value: Value) -> bool:
+        node = value.node
+        if node.kind == "attention":
+            return True
+        if node.kind == "reduce":
+            return node.operation in _LINEAR_REDUCTIONS
+        if node.kind == "pool":
+            return "avg" in node.operation
+        if node.kind == "pointwise":
+            return node.operation == "neg" or self.elementwise.activation(value) == "identity"
+        if node.kind not in _LINEAR:
+            return False
+        # A product of a value with a function of itself is an activation: x * sigmoid(x).
+        step = self.elementwise.step(value)
+        return not step.nodes or self.elementwise.activation(value) == "identity"
+
+    def identities(self, value: Value, skip_of: Callable[[Node], Value | None]) -> Iterator[Value]:
+        """The values that ``value`` is, up to views, dropout and constant factors, nearest first.
+
+        Behind the sum of a residual stream stands, by ``skip_of``, an earlier point of the stream.
+        """
+        one: Value | None = value
+        while one is not None:
+            if self.elementwise.activation(one) != "identity":
+                yield one
+                return
+            source = self.elementwise.source(one)
+            yield source
+            node = source.node
+            if node.kind in _SAME_PLACES or node.operation in _SAME_SIGNAL:
+                data = self.elementwise.data_inputs(node)
+                one = data[0] if len(data) == 1 or node.operation == "index_put" else None
+            else:
+                one = skip_of(node)
+
+    def between(self, end: Value, start: Value) -> set[Node] | None:
+        """The nodes on the ways from ``start`` to ``end``; None if there is no way."""
+        lowest = start.node.index
+        seen: dict[Value, bool] = {start: True}
+        order: list[Value] = []
+        waiting = [end]
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            if one.node.index <= lowest or not self.elementwise.is_data(one):
+                seen[one] = False
+                continue
+            seen[one] = False
+            order.append(one)
+            waiting += one.node.inputs
+        # Earlier nodes first, so that what a node reads is settled before it is.
+        order.sort(key=lambda one: one.node.index)
+        nodes: set[Node] = set()
+        for one in order:
+            if any(seen.get(value, False) for value in one.node.inputs):
+                seen[one] = True
+                nodes.add(one.node)
+        return nodes if seen.get(end, False) else None

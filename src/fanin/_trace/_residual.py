@@ -1,0 +1,267 @@
+"""Find the residual streams: sums of a value with a branch that was computed from it."""
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from fanin._site import Residual
+from fanin._trace._flow import Flow, Reached
+from fanin._trace._graph import Node, Value
+
+__all__ = ["ResidualSum", "Streams"]
+
+Norm = Literal["none", "pre", "post"]
+
+
+@final
+@dataclass(slots=True, eq=False)
+class ResidualSum:
+    """One sum ``start + branch``, where the branch was computed from ``start``."""
+
+    node: Node
+    start: Value
+    skip: Value
+    branch: Value
+    inside: set[Node]
+    shortcut: Node | None = None
+    branches: list[list[Reached]] = field(default_factory=list)
+    parent: "ResidualSum | None" = None
+    level: int = 0
+    norm: Norm = "none"
+    first: int = 1
+    stream: int = 0
+
+
+@final
+class Streams:
+    """The residual sums of a graph, linked into streams."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self.sums: dict[Node, ResidualSum] = {}
+        for node in flow.graph.of_kind("add"):
+            found = self._residual_sum(node)
+            if found is not None:
+                self.sums[node] = found
+        for one in self.sums.values():
+            one.branches = self._branches(one)
+        self._link()
+        self._nest()
+        self._number()
+
+    def _residual_sum(self, node: Node) -> ResidualSum | None:
+        data = self._flow.elementwise.data_inputs(node)
+        if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
+            return None
+        ways = ((data[0], data[1]), (data[1], data[0]))
+        for skip, branch in ways:
+            found = self._identity_sum(node, skip, branch)
+            if found is not None:
+                return found
+        for skip, branch in ways:
+            found = self._shortcut_sum(node, skip, branch)
+            if found is not None:
+                return found
+        return None
+
+    def _identity_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
+        for start in self._flow.identities(skip, self._skip_of):
+            if not self._flow.elementwise.is_data(start):
+                return None
+            inside = self._flow.between(branch, start)
+            if inside is not None and self._computes(inside):
+                return ResidualSum(node, start, skip, branch, inside)
+        return None
+
+    def _skip_of(self, node: Node) -> Value | None:
+        return self.sums[node].skip if node in self.sums else None
+
+    def _computes(self, inside: set[Node]) -> bool:
+        """Whether a branch does more than move its input's entries around."""
+        return any(
+            self._flow.is_weighted(node)
+            or node.kind in ("attention", "softmax", "pool", "reduce", "other")
+            for node in inside
+        )
+
+    def _shortcut_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
+        """A sum whose skip path has one weight of its own, as where a ResNet's width changes."""
+        reached = self._flow.reached(skip)
+        if len(reached) != 1:
+            return None
+        shortcut = reached[0].node
+        data = self._flow.data_of(shortcut) if shortcut.kind == "product" else None
+        if data is None:
+            return None
+        for start in self._flow.identities(data, self._skip_of):
+            inside = self._flow.between(branch, start)
+            if inside is None:
+                continue
+            if shortcut in inside or not self._is_deeper(branch, start, inside):
+                return None
+            return ResidualSum(node, start, skip, branch, inside, shortcut=shortcut)
+        return None
+
+    def _is_deeper(self, branch: Value, start: Value, inside: set[Node]) -> bool:
+        """Whether the branch has a weight before those that write, unlike a sum of two layers."""
+        writers = {reached.node for reached in self._flow.reached(branch, {start})}
+        return bool(writers) and all(
+            node in inside and self._reads_weights(node, inside) for node in writers
+        )
+
+    def _reads_weights(self, node: Node, inside: set[Node]) -> bool:
+        data = self._flow.data_of(node)
+        waiting, seen = [data.node] if data is not None else [], set[Node]()
+        while waiting:
+            one = waiting.pop()
+            if one in seen or one not in inside:
+                continue
+            if self._flow.is_weighted(one):
+                return True
+            seen.add(one)
+            waiting += [value.node for value in one.inputs]
+        return False
+
+    def _branches(self, found: ResidualSum) -> list[list[Reached]]:
+        """The writers of a sum, by branch: several that are added to one another are several."""
+        stop = {found.start, *(one.node.value for one in self.sums.values() if one is not found)}
+        parts = self._parts(found.branch, stop)
+        branches = [self._flow.reached(part, stop) for part in parts]
+        return [
+            writers
+            for writers in (
+                [one for one in branch if one.node in found.inside] for branch in branches
+            )
+            if writers
+        ]
+
+    def _parts(self, value: Value, stop: set[Value]) -> list[Value]:
+        """The terms of a sum of sums."""
+        if value in stop:
+            return []
+        elementwise = self._flow.elementwise
+        source = elementwise.source(value)
+        if elementwise.activation(value) != "identity":
+            return [value]
+        node = source.node
+        if source in stop:
+            return []
+        if node.kind == "add" and len(elementwise.data_inputs(node)) == 2:
+            return [
+                part for one in elementwise.data_inputs(node) for part in self._parts(one, stop)
+            ]
+        if node.kind in ("view", "copy"):
+            return self._parts(node.inputs[0], stop)
+        return [value]
+
+    def _link(self) -> None:
+        """Find for each sum the one before it in its stream, and where norms stand."""
+        for one in self.sums.values():
+            start = self._flow.data_of(one.shortcut) if one.shortcut else one.skip
+            parent, through_norm = self._before(start)
+            one.parent = parent
+            if parent is not None and through_norm and parent.norm == "none":
+                parent.norm = "post"
+            if self._reads_through_norm(one):
+                one.norm = "pre"
+        for one in self.sums.values():
+            if one.norm == "none" and self._is_normalized(one.node.value):
+                one.norm = "post"
+
+    def _before(self, value: Value | None) -> tuple[ResidualSum | None, bool]:
+        elementwise, through_norm = self._flow.elementwise, False
+        while value is not None:
+            source = elementwise.source(value)
+            node = source.node
+            if node in self.sums:
+                return self.sums[node], through_norm
+            if node in self._flow.norms:
+                value, through_norm = self._flow.norms[node], True
+            elif node.kind in ("view", "copy", "move", "pool", "slice"):
+                data = elementwise.data_inputs(node)
+                value = data[0] if data else None
+            else:
+                value = None
+        return None, False
+
+    def _reads_through_norm(self, one: ResidualSum) -> bool:
+        """Whether the branch meets a norm of the stream before any weight."""
+        return any(
+            node in self._flow.norms
+            and one.start in self._flow.identities(self._flow.norms[node], self._skip_of)
+            for node in one.inside
+        )
+
+    def _is_normalized(self, value: Value) -> bool:
+        waiting, seen = [value.node], set[Node]()
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            for user in node.users:
+                if user in self._flow.norms:
+                    return True
+                if user.kind in ("view", "copy") or user.operation == "native_dropout":
+                    waiting.append(user)
+        return False
+
+    def _nest(self) -> None:
+        for one in sorted(self.sums.values(), key=lambda found: len(found.inside), reverse=True):
+            for node in one.inside:
+                inner = self.sums.get(node)
+                if inner is not None and inner is not one:
+                    inner.level = max(inner.level, one.level + 1)
+
+    def _number(self) -> None:
+        streams: dict[ResidualSum, int] = {}
+        for one in self.sums.values():
+            before = one.parent
+            if before is not None and before.level == one.level:
+                one.stream = before.stream
+                one.first = before.first + len(before.branches)
+            else:
+                one.stream = len(streams)
+                streams[one] = one.stream
+
+    def count(self, stream: int) -> int:
+        """How many branches write into a stream."""
+        return max(
+            (
+                one.first + len(one.branches) - 1
+                for one in self.sums.values()
+                if one.stream == stream
+            ),
+            default=0,
+        )
+
+    def writers(self) -> dict[Node, Residual]:
+        """Every weighted node that writes into a stream, and where."""
+        found: dict[Node, Residual] = {}
+        counts = {one.stream: self.count(one.stream) for one in self.sums.values()}
+        for one in self.sums.values():
+            for offset, branch in enumerate(one.branches):
+                for reached in branch:
+                    place = Residual(
+                        stream=one.stream,
+                        index=one.first + offset,
+                        count=counts[one.stream],
+                        level=one.level,
+                        norm=one.norm,
+                        scaled_by=reached.scaled_by,
+                    )
+                    found.setdefault(reached.node, place)
+        return found
+
+    def shortcuts(self) -> dict[Node, Residual]:
+        """Every weighted node on a skip path."""
+        return {
+            one.shortcut: Residual(
+                stream=one.stream,
+                index=one.first,
+                count=self.count(one.stream),
+                level=one.level,
+                norm=one.norm,
+            )
+            for one in self.sums.values()
+            if one.shortcut is not None
+        }

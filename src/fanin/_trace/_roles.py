@@ -1,0 +1,257 @@
+"""From the uses of a parameter to its role and layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, cast, final
+
+from fanin._layout import Block, Layout
+from fanin._layout._uses import (
+    layout_of_channels,
+    layout_of_convolution,
+    layout_of_lookup,
+    layout_of_product,
+    with_blocks,
+)
+from fanin._site import SiteRole
+from fanin._trace._flow import Flow
+from fanin._trace._graph import Node, Value
+from fanin._trace._residual import Streams
+from fanin._trace._signals import Signals
+from fanin._trace._units import Purpose, Stretch, Units
+
+__all__ = ["Reading", "Use"]
+
+_LOOKUPS: Final = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index",
+                   "index_select", "gather", "_unsafe_index")  # fmt: skip
+_DERIVES: Final = ("view", "slice", "copy")
+_PACKED: Final[dict[frozenset[Purpose], SiteRole]] = {
+    frozenset({"query", "key", "value"}): "query_key_value",
+    frozenset({"key", "value"}): "key_value",
+    frozenset({"gate", "gate_value"}): "gated",
+    frozenset({"query", "key"}): "query_key_value",
+    frozenset({"query"}): "query",
+    frozenset({"key"}): "key",
+    frozenset({"value"}): "value",
+    frozenset({"gate"}): "gate",
+    frozenset({"gate_value"}): "gate_value",
+    frozenset({"router"}): "router",
+}
+
+
+@final
+@dataclass(slots=True)
+class Use:
+    """One operation that consumed a parameter."""
+
+    node: Node
+    role: SiteRole
+    weight: Value | None = None
+    scales: list[str] = field(default_factory=list)
+
+
+@final
+class Reading:
+    """The graph of a run, read as what each parameter does."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.streams = Streams(flow)
+        self.units = Units(flow)
+        self.signals = Signals(flow, self.streams, self.units.names)
+        self.writers = self.streams.writers()
+        self.shortcuts = self.streams.shortcuts()
+        self.branch_scales = {
+            name: place for place in self.writers.values() for name in place.scaled_by
+        }
+        self._summands = self._count_summands()
+        self.uses: dict[str, list[Use]] = {}
+        for node in flow.graph.nodes:
+            self._read(node)
+
+    def _read(self, node: Node) -> None:
+        for place, value in enumerate(node.inputs):
+            name = value.parameter
+            if not name or self._only_derives(node, name):
+                continue
+            role, weight = self._role(node, place, value)
+            self.uses.setdefault(name, []).append(Use(node, role, weight))
+
+    def _only_derives(self, node: Node, name: str) -> bool:
+        """Whether the node makes another form of the parameter: a view, a cast, its exponential."""
+        if self.flow.elementwise.is_data(node.value) if node.outputs else False:
+            return False
+        if node.kind in _DERIVES:
+            return True
+        derived = {value.parameter for value in node.outputs}
+        return bool(node.outputs) and derived == {name}
+
+    def _role(self, node: Node, place: int, value: Value) -> tuple[SiteRole, Value | None]:
+        if node.kind == "product":
+            return self._weight_role(node), value
+        if node.kind == "lookup" or (node.operation in _LOOKUPS and place == 0):
+            return "embedding", value
+        if node.kind == "norm":
+            return ("norm_scale" if place == 1 else "norm_shift"), None
+        if node.kind == "recurrent":
+            return "weight", None
+        if node.operation in ("_prelu_kernel", "prelu"):
+            return "slope", None
+        return self._elementwise_role(node, value), None
+
+    def _weight_role(self, node: Node) -> SiteRole:
+        if node in self.writers:
+            return "residual_out"
+        if node in self.shortcuts:
+            return "shortcut"
+        purposes = self.units.purposes.get(node)
+        if purposes:
+            return _PACKED.get(frozenset(purposes), "weight")
+        return "readout" if self.signals.is_readout(node) else "weight"
+
+    def _elementwise_role(self, node: Node, value: Value) -> SiteRole:
+        if value.parameter in self.branch_scales:
+            return "branch_scale"
+        others = [one for one in node.inputs if one is not value]
+        sources = [self.flow.elementwise.source(one).node for one in others]
+        if any(source in self.flow.norms for source in sources):
+            return "norm_scale" if node.kind == "multiply" else "norm_shift"
+        if node.operation == "bias":
+            return "bias"
+        if node.kind == "add" and any(self._is_product_of(one, value) for one in others):
+            return "bias"
+        return "elementwise"
+
+    def _is_product_of(self, product: Value, bias: Value) -> bool:
+        """Whether ``bias`` is added to each output of a product, before anything else happens."""
+        origin = product.origin.product if product.origin else None
+        if origin is None or self.flow.elementwise.activation(product) != "identity":
+            return False
+        axes = product.axes
+        if axes is None or not self.flow.is_weighted(origin):
+            return False
+        wide = [i for i in range(len(axes.runs)) if axes.original(i)]
+        shape = (1,) * (len(product.shape) - len(bias.shape)) + bias.shape
+        return all(n == 1 or i in wide for i, n in enumerate(shape)) and any(n > 1 for n in shape)
+
+    def summands(self, node: Node) -> int:
+        """How many weights' outputs are added up with this one's, residual sums apart."""
+        return self._summands.get(node, 1)
+
+    def _count_summands(self) -> dict[Node, int]:
+        counts: dict[Node, int] = {}
+        stop = {node.value for node in self.streams.sums}
+        for node in self.flow.graph.of_kind("add"):
+            if node in self.streams.sums or len(self.flow.elementwise.data_inputs(node)) != 2:
+                continue
+            if self.flow.elementwise.step(node.value).nodes:
+                continue
+            terms = [
+                self.flow.reached(one, stop) for one in self.flow.elementwise.data_inputs(node)
+            ]
+            if not all(terms):
+                continue
+            reached = {one.node for term in terms for one in term if not one.normalized}
+            for one in reached:
+                if one not in self.writers:
+                    counts[one] = max(counts.get(one, 1), len(reached))
+        return counts
+
+    def purposes(self, node: Node) -> list[tuple[Purpose, Stretch]]:
+        """What which outputs of a weighted node are for."""
+        return sorted(self.units.purposes.get(node, {}).items(), key=lambda one: one[1].start)
+
+    def layout(self, shape: Sequence[int], uses: list[Use]) -> Layout | None:
+        """The axes that the uses of a parameter tell."""
+        for use in uses:
+            if use.node.kind == "product" and use.weight is not None:
+                found = _layout_of_use(tuple(shape), use.node, use.weight)
+                if found is not None:
+                    return self.with_purposes(found, uses)
+        if any(use.role == "embedding" for use in uses):
+            return layout_of_lookup(shape)
+        if uses and all(use.node.kind != "product" for use in uses):
+            found = layout_of_channels(shape)
+            return replace(found, operation=_what_it_does(uses[0].role))
+        return None
+
+    def with_purposes(self, found: Layout, uses: list[Use]) -> Layout:
+        """The layout cut into query, key and value, or gate and value, where they are packed."""
+        if found.blocks or "out" not in found.axes:
+            return found
+        stretches: dict[str, Stretch] = {}
+        for use in uses:
+            start = _start(use, found.axes.index("out"))
+            for purpose, stretch in self.purposes(use.node):
+                stretches.setdefault(purpose, Stretch(stretch.start + start, stretch.size))
+        ordered = sorted(stretches.items(), key=lambda one: one[1].start)
+        at = 0
+        for _, stretch in ordered:
+            if stretch.start != at or not stretch.size:
+                return found
+            at += stretch.size
+        if len(ordered) < 2:
+            return found
+        names = {"gate_value": "value"} if "gate" in stretches else {}
+        return with_blocks(
+            found, [Block(names.get(name, name), stretch.size) for name, stretch in ordered]
+        )
+
+
+def _what_it_does(role: SiteRole) -> str:
+    names = {"norm_scale": "normalization", "norm_shift": "normalization", "slope": "activation"}
+    return names.get(role, "entry by entry")
+
+
+def _start(use: Use, axis: int) -> int:
+    """Where in the parameter the outputs begin of which a product used only a part."""
+    axes = use.weight.axes if use.weight is not None else None
+    return axes.starts[axis] if axes is not None and axis < len(axes.starts) else 0
+
+
+_PLACES: Final[dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
+    # For the first and the second operand: its apart, free and summed axis; -1 for none.
+    "mm": ((-1, 0, 1), (-1, 1, 0)),
+    "bmm": ((0, 1, 2), (0, 2, 1)),
+    "mv": ((-1, 0, 1), (-1, -1, 0)),
+    "linear": ((-1, 0, 1), (-1, 0, 1)),
+}
+_LIKE: Final = {
+    "addmm": "mm", "_sparse_mm": "mm", "_sparse_addmm": "mm", "_scaled_mm": "mm",
+    "baddbmm": "bmm", "addbmm": "bmm", "addmv": "mv", "mkldnn_linear": "linear",
+    "_grouped_mm": "bmm",
+}  # fmt: skip
+
+
+def _layout_of_use(shape: tuple[int, ...], node: Node, weight: Value) -> Layout | None:
+    if "conv" in node.operation:
+        return _convolution(shape, node)
+    kind = _LIKE.get(node.operation, node.operation)
+    if kind not in _PLACES or weight.axes is None:
+        return None
+    operand = 0 if node.inputs[0] is weight else 1
+    apart, free, summed = _PLACES[kind][operand]
+    if node.operation == "_grouped_mm" and len(weight.shape) == 2:
+        apart, free, summed = -1, summed - 1, free - 1
+
+    def original(axis: int) -> set[int]:
+        assert weight.axes is not None  # noqa: S101 - checked above
+        return weight.axes.original(axis) if axis >= 0 else set()
+
+    gone = {axis for axis in range(len(shape)) if shape[axis] > 1 and weight.axes.extent(axis) == 1}
+    held = original(free) | original(summed)
+    return layout_of_product(
+        shape,
+        summed=original(summed),
+        free=original(free) - original(summed),
+        apart=(original(apart) | gone) - held,
+    )
+
+
+def _convolution(shape: tuple[int, ...], node: Node) -> Layout:
+    arguments = node.arguments
+    transposed = node.operation in ("convolution", "_convolution") and bool(arguments[6])
+    stride = cast("tuple[int, ...]", arguments[3] if len(arguments) > 3 else (1,))
+    groups = arguments[8] if len(arguments) > 8 else 1
+    return layout_of_convolution(
+        shape, transposed=transposed, groups=int(cast("int", groups)), stride=stride
+    )

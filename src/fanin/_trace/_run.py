@@ -1,0 +1,133 @@
+"""Run the model once and record it, on data or on meta tensors alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from fanin._errors import FaninError
+from fanin._observe import observing, run
+from fanin._trace._graph import Graph
+from fanin._trace._names import Tensors
+from fanin._trace._record import Recorder, recording, results_in
+
+__all__ = ["describe", "graph_of"]
+
+_NEEDS_DATA = ("meta tensor", "Meta", "meta device", "data-dependent", "no data", "fake tensor")
+
+
+def graph_of(
+    model: nn.Module, tensors: list[Tensors], batch: object, *, training: bool | None
+) -> Graph:
+    """What ran when ``model`` was given ``batch``; the model is then as it was.
+
+    Raises:
+        FaninError: if the run fails, with the module that failed; for a model on the meta device
+            that needs data; and as `observing` does.
+    """
+    recorder = Recorder()
+    with observing(model, training=training):
+        _name_sources(recorder, tensors)
+        with _on_one_device(model, batch) as ready:
+            for tensor in results_in(ready):
+                recorder.source(tensor, "input", "input")
+            with recording(recorder, model):
+                result = _run(model, ready, recorder)
+        recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
+    return recorder.graph
+
+
+def _name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
+    for one in tensors:
+        if one.is_buffer:
+            continue
+        if parametrize.is_parametrized(one.owner, one.local):
+            listed = cast("nn.ModuleDict", one.owner.parametrizations)[one.local]
+            listed.register_forward_hook(_naming(recorder, one.name))
+        else:
+            recorder.source(one.tensors[0], "parameter", one.name)
+
+
+def _naming(recorder: Recorder, name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def hook(_module: nn.Module, _args: object, result: Tensor) -> None:
+        recorder.source(result, "parameter", name)
+
+    return hook
+
+
+@contextmanager
+def _on_one_device(model: nn.Module, batch: object) -> Iterator[object]:
+    """The batch, moved to meta where the model is; what the model keeps elsewhere moves for now."""
+    parameters = list(model.parameters())
+    if not any(parameter.is_meta for parameter in parameters):
+        yield batch
+        return
+    for module in model.modules():
+        # Only the entries are exchanged, and `observing` puts them back.
+        for name, parameter in module._parameters.items():  # noqa: SLF001
+            if parameter is not None and not parameter.is_meta:
+                moved = parameter.detach().to("meta")
+                module._parameters[name] = nn.Parameter(moved, parameter.requires_grad)  # noqa: SLF001
+        for name, buffer in module._buffers.items():  # noqa: SLF001
+            if buffer is not None and not buffer.is_meta:
+                module._buffers[name] = buffer.detach().to("meta")  # noqa: SLF001
+    with torch.device("meta"):
+        yield _to_meta(batch)
+
+
+def _to_meta(batch: object) -> object:
+    if isinstance(batch, Tensor):
+        return batch.to("meta")
+    if isinstance(batch, Mapping):
+        return {key: _to_meta(entry) for key, entry in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_to_meta(entry) for entry in batch)
+    return batch
+
+
+def _run(model: nn.Module, batch: object, recorder: Recorder) -> object:
+    try:
+        return run(model, batch)
+    except Exception as error:
+        where = recorder.modules[-1] if recorder.modules else ""
+        raise _explained(model, error, where, batch) from error
+
+
+def _explained(model: nn.Module, error: Exception, where: str, batch: object) -> FaninError:
+    place = f"{type(model).__name__}" + (f", in {where!r}" if where else "")
+    said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    is_meta = any(parameter.is_meta for parameter in model.parameters())
+    if is_meta or any(word in str(error) for word in _NEEDS_DATA):
+        return FaninError(
+            "the model cannot run without data",
+            where=place,
+            found=said,
+            fix="it reads values of tensors, or runs what has no meta form: trace a small model of "
+            "the same architecture on real data, and apply the plan by name",
+        )
+    return FaninError(
+        "the model failed on this batch",
+        where=place,
+        found=f"{said}; the batch was {describe(batch)}",
+        fix="give what the model is called with: a tensor, a tuple of positional arguments, or a "
+        "mapping of keyword arguments",
+    )
+
+
+def describe(batch: object) -> str:
+    """A batch in few words.
+
+    >>> describe((torch.zeros(2, 3), {"mask": None}))
+    '(float32 2x3, {mask: None})'
+    """
+    if isinstance(batch, Tensor):
+        kind = str(batch.dtype).removeprefix("torch.")
+        return f"{kind} {'x'.join(str(n) for n in batch.shape) or 'scalar'}"
+    if isinstance(batch, Mapping):
+        return "{" + ", ".join(f"{key}: {describe(one)}" for key, one in batch.items()) + "}"
+    if isinstance(batch, (tuple, list)):
+        return "(" + ", ".join(describe(one) for one in batch) + ")"
+    return repr(batch)[:40]

@@ -1,0 +1,165 @@
+"""Recognize attention, gates and routers: what a weight's outputs are for."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+from fanin._gains import Gated, canonical
+from fanin._trace._flow import Flow
+from fanin._trace._graph import Node, Value
+from fanin._trace._propagate import weight_operand
+
+__all__ = ["Purpose", "Stretch", "Units"]
+
+Purpose = Literal["query", "key", "value", "gate", "gate_value", "router"]
+_SCORES: Final = ("view", "slice", "copy", "move")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive outputs of a weight, or all of them (``size`` 0) where it cannot be told."""
+
+    start: int
+    size: int
+
+
+@final
+class Units:
+    """For each weighted node, what which of its outputs are for; and the product units' names."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self.purposes: dict[Node, dict[Purpose, Stretch]] = defaultdict(dict)
+        self.names: dict[Node, str] = {}
+        for node in flow.graph.nodes:
+            if node.kind == "attention":
+                self._attention(*node.inputs[:3])
+            elif node.kind == "product" and weight_operand(node) is None:
+                self._written_out_attention(node)
+            elif node.kind == "multiply":
+                self._product_unit(node)
+            elif node.kind == "glu":
+                self._glu(node)
+            elif node.operation == "topk":
+                self._router(node)
+
+    def _attention(self, query: Value, key: Value, value: Value) -> None:
+        inputs: dict[Purpose, Value] = {"query": query, "key": key, "value": value}
+        for purpose, one in inputs.items():
+            for node, stretch in self._weights_of(one):
+                self.purposes[node].setdefault(purpose, stretch)
+
+    def _weights_of(self, value: Value) -> Iterator[tuple[Node, Stretch]]:
+        origin = value.origin.product if value.origin else None
+        if origin is not None and self._flow.is_weighted(origin):
+            yield origin, _stretch(value)
+            return
+        for reached in self._flow.reached(value):
+            if reached.node.kind == "product":
+                yield reached.node, Stretch(0, 0)
+
+    def _written_out_attention(self, node: Node) -> None:
+        """softmax(query key') value, as three operations."""
+        if len(node.inputs) != 2:
+            return
+        for weights, value in (node.inputs, node.inputs[::-1]):
+            softmax = self._behind(weights, "softmax")
+            if softmax is None:
+                continue
+            scores = self._behind(softmax.inputs[0], "product", through_sums=True)
+            if scores is not None and weight_operand(scores) is None and len(scores.inputs) == 2:
+                self._attention(*scores.inputs, value)
+            return
+
+    def _behind(self, value: Value, kind: str, *, through_sums: bool = False) -> Node | None:
+        """The node of this kind that a value comes from by moves and masks alone."""
+        waiting, seen = [value], set[Node]()
+        while waiting:
+            one = waiting.pop()
+            node = self._flow.elementwise.source(one).node
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.kind == kind and not (kind == "product" and self._flow.is_weighted(node)):
+                return node
+            passes = node.kind in _SCORES or (through_sums and node.kind in ("add", "multiply"))
+            if passes or node.operation == "native_dropout":
+                waiting += self._flow.elementwise.data_inputs(node)
+        return None
+
+    def _product_unit(self, node: Node) -> None:
+        """activation(a) * b with a, b two layers of one input, or the halves of one."""
+        data = self._flow.elementwise.data_inputs(node)
+        if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
+            return
+        activations = [self._flow.elementwise.activation(value) for value in data]
+        gate = 1 if activations[0] == "identity" else 0
+        if activations[1 - gate] != "identity":
+            return
+        found = [self._direct(value) for value in (data[gate], data[1 - gate])]
+        if found[0] is None or found[1] is None or not self._share_input(found[0][0], found[1][0]):
+            return
+        if found[0] == found[1]:
+            return
+        self._pair(node, found[0], found[1], canonical(Gated(activations[gate])))
+
+    def _pair(
+        self, node: Node, gate: tuple[Node, Stretch], value: tuple[Node, Stretch], name: object
+    ) -> None:
+        self.purposes[gate[0]].setdefault("gate", gate[1])
+        self.purposes[value[0]].setdefault("gate_value", value[1])
+        self.names[node] = name if isinstance(name, str) else "bilinear"
+
+    def _direct(self, value: Value) -> tuple[Node, Stretch] | None:
+        """The layer whose outputs, or a stretch of them, the value is a function of."""
+        source = self._flow.elementwise.source(value)
+        one = source
+        while one.node.kind in ("slice", "view", "copy"):
+            if self._flow.elementwise.activation(one) != "identity":
+                return None
+            one = self._flow.elementwise.source(one.node.inputs[0])
+        if one.node.kind != "product" or not self._flow.is_weighted(one.node):
+            return None
+        return one.node, _stretch(source)
+
+    def _share_input(self, first: Node, second: Node) -> bool:
+        if first is second:
+            return True
+        sources = [self._flow.data_of(node) for node in (first, second)]
+        if sources[0] is None or sources[1] is None:
+            return False
+        return self._flow.elementwise.source(sources[0]) is self._flow.elementwise.source(
+            sources[1]
+        )
+
+    def _glu(self, node: Node) -> None:
+        found = self._direct(node.inputs[0])
+        if found is None:
+            return
+        half = (found[1].size or node.inputs[0].shape[-1]) // 2
+        start = found[1].start
+        self._pair(
+            node, (found[0], Stretch(start + half, half)), (found[0], Stretch(start, half)), "glu"
+        )
+
+    def _router(self, node: Node) -> None:
+        value = node.inputs[0]
+        while True:
+            source = self._flow.elementwise.source(value)
+            if source.node.kind == "softmax" or source.node.kind in _SCORES:
+                value = source.node.inputs[0]
+            elif source.node.kind == "product" and self._flow.is_weighted(source.node):
+                self.purposes[source.node].setdefault("router", Stretch(0, 0))
+                return
+            else:
+                return
+
+
+def _stretch(value: Value) -> Stretch:
+    """Which of its product's outputs a value shows."""
+    axes = value.axes
+    if axes is None or value.origin is None or not axes.is_stretch(0):
+        return Stretch(0, 0)
+    return Stretch(axes.starts[0], axes.extent(0))
