@@ -14,7 +14,7 @@ from fanin._gains import identify
 from fanin._site import SiteActivation
 from fanin._trace._graph import Graph, Node, Value
 
-__all__ = ["Elementwise", "Step"]
+__all__ = ["Elementwise", "Step", "is_repeated"]
 
 _LONGEST: Final = 64
 """Operations in one activation; a longer chain is no activation but a computation."""
@@ -72,6 +72,8 @@ class Elementwise:
             return self._steps[node.inputs[0]]
         if node.kind not in _NUMERIC or node not in self._data:
             return Step(value)
+        if node.kind == "add" and any(is_repeated(one, node) for one in node.inputs):
+            return Step(value)
         found = [self._steps[one] for one in self.data_inputs(node)]
         if not found or len({step.source for step in found}) != 1:
             return Step(value)
@@ -119,6 +121,11 @@ class Elementwise:
         except (RuntimeError, TypeError, ValueError, NotImplementedError):
             return "identity"
         return name or function
+
+
+def is_repeated(value: Value, node: Node) -> bool:
+    """Whether a term of a sum is learned vectors repeated over the batch: a signal of its own."""
+    return bool(value.parameter) and value.shape == node.value.shape
 
 
 def _behind_views(value: Value) -> Node:

@@ -19,7 +19,8 @@ _SAME_PLACES: Final = (
 )  # fmt: skip
 _SAME_SIGNAL: Final = (
     "native_dropout", "masked_fill", "where", "roll", "constant_pad_nd", "overwritten", "index_put",
-    "seen", "slice_scatter",
+    "seen", "slice_scatter", "reflection_pad1d", "reflection_pad2d", "replication_pad1d",
+    "replication_pad2d", "replication_pad3d", "reflection_pad3d",
 )  # fmt: skip
 
 
@@ -175,10 +176,9 @@ class Flow:
             one = waiting.pop()
             if one in seen:
                 continue
-            if one.node.index <= lowest or not self.elementwise.is_data(one):
-                seen[one] = False
-                continue
             seen[one] = False
+            if one.node.index <= lowest:
+                continue
             order.append(one)
             waiting += one.node.inputs
         # Earlier nodes first, so that what a node reads is settled before it is.

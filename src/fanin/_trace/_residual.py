@@ -1,9 +1,11 @@
 """Find the residual streams: sums of a value with a branch that was computed from it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, final
 
 from fanin._site import Residual
+from fanin._trace._elementwise import is_repeated
 from fanin._trace._flow import Flow, Reached
 from fanin._trace._graph import Node, Value
 
@@ -49,7 +51,7 @@ class Streams:
         self._number()
 
     def _residual_sum(self, node: Node) -> ResidualSum | None:
-        data = self._flow.elementwise.data_inputs(node)
+        data = [value for value in node.inputs if self._carries(value, node)]
         if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
             return None
         ways = ((data[0], data[1]), (data[1], data[0]))
@@ -63,9 +65,14 @@ class Streams:
                 return found
         return None
 
+    def _carries(self, value: Value, node: Node) -> bool:
+        """Whether a term of a sum is a signal: also learned vectors repeated over the batch are."""
+        is_signal = self._flow.elementwise.is_data(value) or is_repeated(value, node)
+        return value.floating and is_signal
+
     def _identity_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
         for start in self._flow.identities(skip, self._skip_of):
-            if not self._flow.elementwise.is_data(start):
+            if not self._flow.elementwise.is_data(start) and not start.parameter:
                 return None
             inside = self._flow.between(branch, start)
             if inside is not None and self._computes(inside):
@@ -92,7 +99,7 @@ class Streams:
         data = self._flow.data_of(shortcut) if shortcut.kind == "product" else None
         if data is None:
             return None
-        for start in self._flow.identities(data, self._skip_of):
+        for start in self._behind_pools(data):
             inside = self._flow.between(branch, start)
             if inside is None:
                 continue
@@ -100,6 +107,12 @@ class Streams:
                 return None
             return ResidualSum(node, start, skip, branch, inside, shortcut=shortcut)
         return None
+
+    def _behind_pools(self, value: Value) -> Iterator[Value]:
+        for start in self._flow.identities(value, self._skip_of):
+            yield start
+            if start.node.kind == "pool":
+                yield from self._behind_pools(start.node.inputs[0])
 
     def _is_deeper(self, branch: Value, start: Value, inside: set[Node]) -> bool:
         """Whether the branch has a weight before those that write, unlike a sum of two layers."""

@@ -82,8 +82,7 @@ class Reading:
             return False
         if node.kind in _DERIVES:
             return True
-        derived = {value.parameter for value in node.outputs}
-        return bool(node.outputs) and derived == {name}
+        return bool(node.outputs) and node.value.parameter == name
 
     def _role(self, node: Node, place: int, value: Value) -> tuple[SiteRole, Value | None]:
         if node.kind == "product":
