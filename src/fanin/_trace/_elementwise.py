@@ -89,7 +89,7 @@ class Elementwise:
             return "identity"
         key = tuple(self._signature(node, step.nodes) for node in step.nodes)
         if key not in self._named:
-            self._named[key] = self._identified(value, step)
+            self._named[key] = self._identified(step, key)
         return self._named[key]
 
     def _signature(self, node: Node, nodes: tuple[Node, ...]) -> tuple[object, ...]:
@@ -114,8 +114,8 @@ class Elementwise:
             return len(self.data_inputs(node)) > 1
         return False
 
-    def _identified(self, value: Value, step: Step) -> SiteActivation:
-        function = Replay(value, step, self._data)
+    def _identified(self, step: Step, key: tuple[object, ...]) -> SiteActivation:
+        function = Replay(step, self._data, key)
         try:
             name = identify(function)
         except (RuntimeError, TypeError, ValueError, NotImplementedError):
@@ -139,14 +139,20 @@ def _behind_views(value: Value) -> Node:
 class Replay:
     """A recorded activation as a function of any tensor; parameters in it change nothing."""
 
-    def __init__(self, value: Value, step: Step, data: set[Node]) -> None:
-        self._value, self._step, self._data = value, step, data
+    def __init__(self, step: Step, data: set[Node], key: tuple[object, ...]) -> None:
+        self._step, self._data, self._key = step, data, key
         self.__name__ = " of ".join(
             dict.fromkeys(node.operation for node in reversed(step.nodes) if node.kind != "add")
         )
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Replay) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The activation of ``x``."""

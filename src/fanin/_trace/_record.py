@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin._trace._axes import Axes
+from fanin._trace._dataless import Dataless
 from fanin._trace._graph import Graph, Kind, Node, Origin, Value
 from fanin._trace._operations import base_name, kind_of
 from fanin._trace._propagate import propagate
@@ -151,6 +152,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
+        self.dataless = Dataless()
 
     def __torch_dispatch__(
         self,
@@ -159,7 +161,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        result = func(*args, **(kwargs or {}))
+        result = self.dataless.computed(func, args, kwargs or {})
         if not self.recorder.is_hidden:
             self.recorder.operation(func, args, kwargs or {}, result)
         return result

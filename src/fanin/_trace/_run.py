@@ -1,10 +1,8 @@
 """Run the model once and record it, on data or on meta tensors alone."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -31,11 +29,10 @@ def graph_of(
     recorder = Recorder()
     with observing(model, training=training):
         _name_sources(recorder, tensors)
-        with _on_one_device(model, batch) as ready:
-            for tensor in results_in(ready):
-                recorder.source(tensor, "input", "input")
-            with recording(recorder, model):
-                result = _run(model, ready, recorder)
+        for tensor in results_in(batch):
+            recorder.source(tensor, "input", "input")
+        with recording(recorder, model):
+            result = _run(model, batch, recorder)
         recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
     return recorder.graph
 
@@ -56,36 +53,6 @@ def _naming(recorder: Recorder, name: str) -> Callable[[nn.Module, object, Tenso
         recorder.source(result, "parameter", name)
 
     return hook
-
-
-@contextmanager
-def _on_one_device(model: nn.Module, batch: object) -> Iterator[object]:
-    """The batch, moved to meta where the model is; what the model keeps elsewhere moves for now."""
-    parameters = list(model.parameters())
-    if not any(parameter.is_meta for parameter in parameters):
-        yield batch
-        return
-    for module in model.modules():
-        # Only the entries are exchanged, and `observing` puts them back.
-        for name, parameter in module._parameters.items():  # noqa: SLF001
-            if parameter is not None and not parameter.is_meta:
-                moved = parameter.detach().to("meta")
-                module._parameters[name] = nn.Parameter(moved, parameter.requires_grad)  # noqa: SLF001
-        for name, buffer in module._buffers.items():  # noqa: SLF001
-            if buffer is not None and not buffer.is_meta:
-                module._buffers[name] = buffer.detach().to("meta")  # noqa: SLF001
-    with torch.device("meta"):
-        yield _to_meta(batch)
-
-
-def _to_meta(batch: object) -> object:
-    if isinstance(batch, Tensor):
-        return batch.to("meta")
-    if isinstance(batch, Mapping):
-        return {key: _to_meta(entry) for key, entry in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(_to_meta(entry) for entry in batch)
-    return batch
 
 
 def _run(model: nn.Module, batch: object, recorder: Recorder) -> object:

@@ -78,8 +78,9 @@ class Signals:
             found.join = "add" if node.kind == "add" else "concatenate"
             self._join(node, found, crossed=crossed)
             return
-        arrivals = [self.arrival(value) for value in self._signals_into(node)]
-        found.sources = _unique(arrivals)
+        linear = [reached.node for reached in self._flow.reached(node.value)]
+        arrivals = [self.arrival(value) for value in self._flow.elementwise.data_inputs(node)[:4]]
+        found.sources = linear or _unique(arrivals)
 
     def _join(self, node: Node, found: Arrival, *, crossed: bool) -> None:
         arrivals = [self.arrival(value) for value in self._flow.elementwise.data_inputs(node)]
@@ -87,11 +88,6 @@ class Signals:
         same = {str(arrival.activation) for arrival in arrivals if arrival.sources}
         if len(same) == 1 and found.activation == "identity" and not crossed:
             found.activation = arrivals[0].activation
-
-    def _signals_into(self, node: Node) -> list[Value]:
-        if node.kind == "attention":
-            return [node.inputs[2]]
-        return [value for value in self._flow.elementwise.data_inputs(node) if value.floating][:4]
 
     def _depths(self) -> dict[Node, int]:
         depth: dict[Node, int] = defaultdict(int)
