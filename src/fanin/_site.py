@@ -98,6 +98,8 @@ class Site:
     """How many weights' outputs are added to make this one's output, residual sums apart."""
     residual: Residual | None = None
     """Its place in a residual stream, for ``residual_out``, ``shortcut`` and ``branch_scale``."""
+    branch: Residual | None = None
+    """The innermost residual branch that it is part of, whether it writes or not."""
     depth: int = 0
     """Weights on the longest way from an input to this one, itself counted; 0 if it never ran."""
     plain_depth: int = 0

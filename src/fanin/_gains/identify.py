@@ -1,7 +1,7 @@
 """The name of a function that is known only by its values."""
 
 from collections.abc import Callable, Iterator
-from math import log
+from math import isfinite, log
 from typing import Final
 
 import torch
@@ -12,7 +12,9 @@ from fanin._gains.names import FAMILIES, Named, names
 __all__ = ["identify"]
 
 _POINTS: Final = torch.linspace(-6.1, 6.3, 63, dtype=torch.float64)
-_FAR: Final = torch.tensor([-40.0, 40.0, -1.0, 0.0, 1e-4], dtype=torch.float64)
+_NEAR: Final = 1e-4
+_FAR: Final = (-400.0, 400.0, -1.0, 0.0, _NEAR)
+"""Where the parameters of a family can be read off."""
 _TOLERANCE: Final = 1e-7
 """Above what torch's own constants are off by (hardswish: 2e-9), below any other activation."""
 
@@ -30,9 +32,10 @@ def identify(function: Callable[[Tensor], Tensor]) -> str | None:
         return None
     if _is_straight(values):
         return "identity"
-    for candidate in _candidates(function(_FAR.clone())):
+    for candidate in _candidates(function(torch.tensor(_FAR, dtype=torch.float64))):
         expected = candidate(_POINTS.clone())
-        if bool(((values - expected).abs() <= _TOLERANCE * (1 + expected.abs())).all()):
+        close = (values - expected).abs() <= _TOLERANCE * (1 + expected.abs())
+        if bool((close & expected.isfinite()).all()):
             return str(candidate)
     return None
 
@@ -48,15 +51,26 @@ def _candidates(far: Tensor) -> Iterator[Named]:
     for name, family in FAMILIES.items():
         if name in plain:
             yield Named(family, family.defaults)
-    low, high, at_minus_one, at_zero, near = far.tolist()
-    yield Named(FAMILIES["leaky_relu"], (_rounded(-at_minus_one),))
-    yield Named(FAMILIES["elu"], (_rounded(-low),))
-    yield Named(FAMILIES["celu"], (_rounded(-low),))
-    yield Named(FAMILIES["sin"], (_rounded(near / 1e-4),))
-    if low < high < 40:
-        yield Named(FAMILIES["hardtanh"], (_rounded(low), _rounded(high)))
-    if at_zero > 0:
-        yield Named(FAMILIES["softplus"], (_rounded(log(2) / at_zero), 20.0))
+    low, high, at_minus_one, at_zero, near = (_rounded(value) for value in far.tolist())
+    for name, parameters in (
+        ("leaky_relu", (-at_minus_one,)),
+        ("elu", (-low,)),
+        ("celu", (-low,)),
+        ("sin", (near / _NEAR,)),
+        ("hardtanh", (low, high)),
+        ("softplus", (log(2) / at_zero if at_zero > 0 else 0.0, 20.0)),
+    ):
+        if _is_usable(name, parameters):
+            yield Named(FAMILIES[name], tuple(_rounded(parameter) for parameter in parameters))
+
+
+def _is_usable(name: str, parameters: tuple[float, ...]) -> bool:
+    """Whether the numbers read off a function can be parameters of this family."""
+    if not all(isfinite(parameter) for parameter in parameters):
+        return False
+    if name == "hardtanh":
+        return parameters[0] < parameters[1] < -_FAR[0]
+    return parameters[0] > 0 if name in ("elu", "celu", "softplus") else parameters[0] != 0
 
 
 def _rounded(parameter: float) -> float:

@@ -52,22 +52,42 @@ def layout_of_product(
 
 
 def layout_of_convolution(
-    shape: Sequence[int], *, transposed: bool, groups: int, stride: Sequence[int]
-) -> Layout:
+    shape: Sequence[int],
+    *,
+    places: Sequence[int | None],
+    kernel: Sequence[int],
+    transposed: bool,
+    groups: int,
+    stride: Sequence[int],
+) -> Layout | None:
     """The weight of a convolution that was called as a function.
 
-    >>> layout_of_convolution((8, 4, 3, 3), transposed=False, groups=1, stride=(2, 2)).fan_out
-    18.0
+    ``places``: for each axis that the convolution saw, the axis of the parameter; None for one of
+    size 1, which is the parameter's next free one, if it has any.
+
+    >>> found = layout_of_convolution((3, 3, 4, 8), places=(3, 2, 0, 1), kernel=(3, 3),
+    ...     transposed=False, groups=1, stride=(2, 2))
+    >>> print(found, found.fan_out)
+    convolution [kernel=3, kernel=3, in=4, out=8] 18.0
     """
-    kernel = float(prod(shape[2:]))
-    strided = kernel / prod(stride)
-    axes = ("in", "out") if transposed else ("out", "in")
+    seen: list[Axis] = ["in", "out"] if transposed else ["out", "in"]
+    seen += ["kernel"] * len(kernel)
+    words: list[Axis | None] = [None] * len(shape)
+    for word, place in zip(seen, places, strict=True):
+        if place is not None:
+            words[place] = word
+    missing = [word for word, place in zip(seen, places, strict=True) if place is None]
+    whole = [word or (missing.pop(0) if missing else "batch") for word in words]
+    if "out" not in whole or "in" not in whole:
+        return None
+    taps = float(prod(kernel))
+    strided = taps / prod(stride)
     return Layout(
         tuple(shape),
-        " ".join((*axes, *["kernel"] * (len(shape) - 2))),
+        tuple(whole),
         groups=groups,
-        taps_per_output=strided if transposed else kernel,
-        taps_per_input=kernel if transposed else strided,
+        taps_per_output=strided if transposed else taps,
+        taps_per_input=taps if transposed else strided,
         operation="transposed convolution" if transposed else "convolution",
     )
 

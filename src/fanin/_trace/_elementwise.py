@@ -24,6 +24,8 @@ _NEUTRAL: Final = {"_prelu_kernel": 0.25, "prelu": 0.25, "pow": 1.0}
 
 _TRANSPARENT: Final = ("view", "copy")
 _NUMERIC: Final = ("pointwise", "add", "multiply")
+_CHOOSING: Final = ("where", "masked_fill")
+_COMPARING: Final = ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not")
 
 
 @final
@@ -70,17 +72,25 @@ class Elementwise:
     def _step(self, node: Node, value: Value) -> Step:
         if node.kind in _TRANSPARENT and node.inputs:
             return self._steps[node.inputs[0]]
-        if node.kind not in _NUMERIC or node not in self._data:
+        if node not in self._data or not self._is_numeric(node):
             return Step(value)
         if node.kind == "add" and any(is_repeated(one, node) for one in node.inputs):
             return Step(value)
-        found = [self._steps[one] for one in self.data_inputs(node)]
+        found = [self._steps[one] for one in node.inputs if self.is_data(one)]
         if not found or len({step.source for step in found}) != 1:
             return Step(value)
         nodes = {one: None for step in found for one in step.nodes}
         if len(nodes) >= _LONGEST:
             return Step(value)
         return Step(found[0].source, (*nodes, node))
+
+    def _is_numeric(self, node: Node) -> bool:
+        """Whether each entry of the result is computed from the same entry of the inputs."""
+        if node.kind in _NUMERIC or node.operation in _COMPARING:
+            return True
+        # A choice by a mask from elsewhere is no function of the signal.
+        masks = [one for one in node.inputs if not one.floating]
+        return node.operation in _CHOOSING and all(self.is_data(mask) for mask in masks)
 
     def activation(self, value: Value) -> SiteActivation:
         """The function from the source of ``value`` to ``value``, by name where it has one."""
@@ -108,19 +118,19 @@ class Elementwise:
 
     def _bends(self, node: Node) -> bool:
         """Whether this operation can be other than a straight line in its source."""
-        if node.kind == "pointwise":
+        if node.kind == "pointwise" or node.operation in (*_CHOOSING, *_COMPARING):
             return True
         if node.kind == "multiply":
-            return len(self.data_inputs(node)) > 1
+            return sum(self.is_data(one) for one in node.inputs) > 1
         return False
 
     def _identified(self, step: Step, key: tuple[object, ...]) -> SiteActivation:
         function = Replay(step, self._data, key)
         try:
-            name = identify(function)
-        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return identify(function) or function
+        except (RuntimeError, TypeError, NotImplementedError):
+            # The replay failed: which function it is stays unknown, and is not guessed.
             return "identity"
-        return name or function
 
 
 def is_repeated(value: Value, node: Node) -> bool:

@@ -17,6 +17,8 @@ _LINEAR_REDUCTIONS: Final = ("sum", "mean")
 _SAME_PLACES: Final = (
     "view", "copy",
 )  # fmt: skip
+_HALVES: Final = ("split", "split_with_sizes", "chunk")
+"""Of a stream that is cut in parts, each part is the stream: reversible nets add to one part."""
 _SAME_SIGNAL: Final = (
     "native_dropout", "masked_fill", "where", "roll", "constant_pad_nd", "overwritten", "index_put",
     "seen", "slice_scatter", "reflection_pad1d", "reflection_pad2d", "replication_pad1d",
@@ -160,7 +162,7 @@ class Flow:
             source = self.elementwise.source(one)
             yield source
             node = source.node
-            if node.kind in _SAME_PLACES or node.operation in _SAME_SIGNAL:
+            if node.kind in _SAME_PLACES or node.operation in (*_SAME_SIGNAL, *_HALVES):
                 data = self.elementwise.data_inputs(node)
                 one = data[0] if len(data) == 1 or node.operation == "index_put" else None
             else:

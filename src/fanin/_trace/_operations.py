@@ -88,7 +88,9 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "_thnn_fused_gru_cell",
         ),
         **_named("glu", "glu"),
-        **_named("pointwise", "_prelu_kernel prelu rrelu_with_noise log_sigmoid_forward celu"),
+        **_named(
+            "pointwise", "_prelu_kernel prelu rrelu_with_noise log_sigmoid_forward celu hardswish"
+        ),
         **_named(
             "constant",
             "zeros ones full empty arange linspace eye rand randn randint scalar_tensor "

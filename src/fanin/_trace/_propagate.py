@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, cast
 
-from fanin._trace._axes import Axes
+from fanin._trace._axes import Axes, Run
 from fanin._trace._graph import Node, Origin, Value
 
 __all__ = ["propagate", "weight_operand"]
@@ -73,7 +73,12 @@ def _from_product(node: Node) -> None:
     elif node.inputs[0] is weight and node.operation not in ("mv", "addmv"):
         axis -= 1
     node.value.origin = Origin(product=node)
-    node.value.axes = Axes.feature(node.value.shape, axis % len(node.value.shape))
+    feature = Axes.feature(node.value.shape, axis % len(node.value.shape))
+    # Along the experts' axis a bias may differ, as along the outputs.
+    if node.operation in ("bmm", "baddbmm") and weight.axes and weight.axes.original(0):
+        runs = ((Run(1, node.value.shape[0]),), *feature.runs[1:])
+        feature = Axes(runs, (0, 0))
+    node.value.axes = feature
 
 
 def weight_operand(node: Node) -> Value | None:

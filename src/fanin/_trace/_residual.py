@@ -49,6 +49,7 @@ class Streams:
         self._link()
         self._nest()
         self._number()
+        self._counts = {one.stream: self._count(one.stream) for one in self.sums.values()}
 
     def _residual_sum(self, node: Node) -> ResidualSum | None:
         data = [value for value in node.inputs if self._carries(value, node)]
@@ -117,9 +118,21 @@ class Streams:
     def _is_deeper(self, branch: Value, start: Value, inside: set[Node]) -> bool:
         """Whether the branch has a weight before those that write, unlike a sum of two layers."""
         writers = {reached.node for reached in self._flow.reached(branch, {start})}
-        return bool(writers) and all(
-            node in inside and self._reads_weights(node, inside) for node in writers
+        if not writers:
+            return sum(self._flow.is_weighted(node) for node in inside) > 1
+        return all(
+            node in inside
+            and self._reads_weights(node, inside)
+            and self._bends_before(node, start, inside)
+            for node in writers
         )
+
+    def _bends_before(self, node: Node, start: Value, inside: set[Node]) -> bool:
+        """Whether a weight reads a function of others' outputs that is not linear."""
+        data = self._flow.data_of(node)
+        if data is None or any(one.kind in ("attention", "softmax") for one in inside):
+            return True
+        return all(reached.normalized for reached in self._flow.reached(data, {start}))
 
     def _reads_weights(self, node: Node, inside: set[Node]) -> bool:
         data = self._flow.data_of(node)
@@ -236,7 +249,7 @@ class Streams:
                 one.stream = len(streams)
                 streams[one] = one.stream
 
-    def count(self, stream: int) -> int:
+    def _count(self, stream: int) -> int:
         """How many branches write into a stream."""
         return max(
             (
@@ -250,31 +263,33 @@ class Streams:
     def writers(self) -> dict[Node, Residual]:
         """Every weighted node that writes into a stream, and where."""
         found: dict[Node, Residual] = {}
-        counts = {one.stream: self.count(one.stream) for one in self.sums.values()}
         for one in self.sums.values():
             for offset, branch in enumerate(one.branches):
                 for reached in branch:
-                    place = Residual(
-                        stream=one.stream,
-                        index=one.first + offset,
-                        count=counts[one.stream],
-                        level=one.level,
-                        norm=one.norm,
-                        scaled_by=reached.scaled_by,
-                    )
-                    found.setdefault(reached.node, place)
+                    found.setdefault(reached.node, self._place(one, offset, reached.scaled_by))
         return found
+
+    def branches(self) -> dict[Node, Residual]:
+        """Every weighted node in a branch, and the innermost branch that it is in."""
+        found: dict[Node, Residual] = {}
+        for one in sorted(self.sums.values(), key=lambda one: len(one.inside), reverse=True):
+            for node in one.inside:
+                if self._flow.is_weighted(node):
+                    found[node] = self._place(one)
+        return found
+
+    def _place(self, one: ResidualSum, offset: int = 0, scales: tuple[str, ...] = ()) -> Residual:
+        return Residual(
+            stream=one.stream,
+            index=one.first + offset,
+            count=self._counts[one.stream],
+            level=one.level,
+            norm=one.norm,
+            scaled_by=scales,
+        )
 
     def shortcuts(self) -> dict[Node, Residual]:
         """Every weighted node on a skip path."""
         return {
-            one.shortcut: Residual(
-                stream=one.stream,
-                index=one.first,
-                count=self.count(one.stream),
-                level=one.level,
-                norm=one.norm,
-            )
-            for one in self.sums.values()
-            if one.shortcut is not None
+            one.shortcut: self._place(one) for one in self.sums.values() if one.shortcut is not None
         }

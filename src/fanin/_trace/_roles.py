@@ -60,13 +60,17 @@ class Reading:
         self.signals = Signals(flow, self.streams, self.units.names)
         self.writers = self.streams.writers()
         self.shortcuts = self.streams.shortcuts()
+        self.branches = self.streams.branches()
         self.branch_scales = {
             name: place for place in self.writers.values() for name in place.scaled_by
         }
         self._summands = self._count_summands()
         self.uses: dict[str, list[Use]] = {}
+        self._idle: dict[str, list[Use]] = {}
         for node in flow.graph.nodes:
             self._read(node)
+        # What only makes a weight's statistics is a use where the parameter has no other.
+        self.uses = self._idle | self.uses
 
     def _read(self, node: Node) -> None:
         for place, value in enumerate(node.inputs):
@@ -74,7 +78,9 @@ class Reading:
             if not name or self._only_derives(node, name):
                 continue
             role, weight = self._role(node, place, value)
-            self.uses.setdefault(name, []).append(Use(node, role, weight))
+            is_idle = bool(node.outputs) and not self.flow.elementwise.is_data(node.value)
+            uses = self._idle if is_idle else self.uses
+            uses.setdefault(name, []).append(Use(node, role, weight))
 
     def _only_derives(self, node: Node, name: str) -> bool:
         """Whether the node makes another form of the parameter: a view, a cast, its exponential."""
@@ -106,6 +112,12 @@ class Reading:
         if purposes:
             return _PACKED.get(frozenset(purposes), "weight")
         return "readout" if self.signals.is_readout(node) else "weight"
+
+    def packed_role(self, uses: list[Use]) -> SiteRole | None:
+        """The role of a parameter whose parts serve different purposes, each in its own use."""
+        purposes = {purpose for use in uses for purpose in self.units.purposes.get(use.node, {})}
+        roles = {use.role for use in uses} - {"readout", "weight"}
+        return _PACKED.get(frozenset(purposes)) if roles <= set(_PACKED.values()) else None
 
     def _elementwise_role(self, node: Node, value: Value) -> SiteRole:
         if value.parameter in self.branch_scales:
@@ -223,7 +235,9 @@ _LIKE: Final = {
 
 def _layout_of_use(shape: tuple[int, ...], node: Node, weight: Value) -> Layout | None:
     if "conv" in node.operation:
-        return _convolution(shape, node)
+        return _convolution(shape, node, weight)
+    if node.operation == "_trilinear":
+        return Layout(shape, "out in in", operation="bilinear product")
     kind = _LIKE.get(node.operation, node.operation)
     if kind not in _PLACES or weight.axes is None:
         return None
@@ -246,11 +260,19 @@ def _layout_of_use(shape: tuple[int, ...], node: Node, weight: Value) -> Layout 
     )
 
 
-def _convolution(shape: tuple[int, ...], node: Node) -> Layout:
+def _convolution(shape: tuple[int, ...], node: Node, weight: Value) -> Layout | None:
     arguments = node.arguments
     transposed = node.operation in ("convolution", "_convolution") and bool(arguments[6])
     stride = cast("tuple[int, ...]", arguments[3] if len(arguments) > 3 else (1,))
     groups = arguments[8] if len(arguments) > 8 else 1
+    if weight.axes is None:
+        return None
+    places = [weight.axes.original(i) for i in range(len(weight.shape))]
     return layout_of_convolution(
-        shape, transposed=transposed, groups=int(cast("int", groups)), stride=stride
+        shape,
+        places=[next(iter(place)) if len(place) == 1 else None for place in places],
+        kernel=weight.shape[2:],
+        transposed=transposed,
+        groups=int(cast("int", groups)),
+        stride=stride,
     )

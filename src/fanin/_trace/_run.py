@@ -44,6 +44,9 @@ def _name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
         if parametrize.is_parametrized(one.owner, one.local):
             listed = cast("nn.ModuleDict", one.owner.parametrizations)[one.local]
             listed.register_forward_hook(_naming(recorder, one.name))
+        elif one.stored:
+            # torch's older weight and spectral norms compute the weight in a hook before this one.
+            one.owner.register_forward_pre_hook(_naming_attribute(recorder, one))
         else:
             recorder.source(one.tensors[0], "parameter", one.name)
 
@@ -51,6 +54,15 @@ def _name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
 def _naming(recorder: Recorder, name: str) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(_module: nn.Module, _args: object, result: Tensor) -> None:
         recorder.source(result, "parameter", name)
+
+    return hook
+
+
+def _naming_attribute(
+    recorder: Recorder, one: Tensors
+) -> Callable[[nn.Module, tuple[object, ...]], None]:
+    def hook(module: nn.Module, _args: tuple[object, ...]) -> None:
+        recorder.source(getattr(module, one.local), "parameter", one.name)
 
     return hook
 

@@ -34,6 +34,7 @@ class Signals:
 
     def __init__(self, flow: Flow, streams: Streams, units: dict[Node, str]) -> None:
         self._flow, self._streams, self._units = flow, streams, units
+        self._starts = {one.start for one in streams.sums.values()}
         self.weighted = [node for node in flow.graph.nodes if flow.is_weighted(node)]
         self.arrivals = {node: self.arrival(flow.data_of(node)) for node in self.weighted}
         self.depth = self._depths()
@@ -53,7 +54,8 @@ class Signals:
             node = source.node
             if self._flow.is_weighted(node):
                 found.sources = [node]
-                found.plain = None if found.normalized or crossed else node
+                is_fork = source in self._starts
+                found.plain = None if found.normalized or crossed or is_fork else node
                 return found
             if node in self._flow.norms:
                 found.normalized, value = True, self._flow.norms[node]
@@ -78,7 +80,9 @@ class Signals:
             found.join = "add" if node.kind == "add" else "concatenate"
             self._join(node, found, crossed=crossed)
             return
-        linear = [reached.node for reached in self._flow.reached(node.value)]
+        # Both inputs of a product unit arrive; of an average by attention, what is averaged.
+        is_unit = node in self._units
+        linear = [] if is_unit else [one.node for one in self._flow.reached(node.value)]
         arrivals = [self.arrival(value) for value in self._flow.elementwise.data_inputs(node)[:4]]
         found.sources = linear or _unique(arrivals)
 
@@ -114,16 +118,17 @@ class Signals:
         return longest
 
     def _look_ahead(self) -> None:
-        for node in self.weighted:
-            plain = self.arrivals[node].plain
-            activation = self.arrivals[node].activation
-            if plain is not None and activation != "identity":
-                self.after.setdefault(plain, activation)
-        for node, value in self._flow.norms.items():
-            if node.kind == "norm" or node in self._flow.norms:
-                arrival = self.arrival(value)
-                if arrival.plain is not None and arrival.activation == "identity":
-                    self.normalized_after.add(arrival.plain)
+        for node in self._flow.graph.nodes:
+            for value in node.outputs:
+                source = self._flow.elementwise.source(value).node
+                if self._flow.is_weighted(source) and value.floating:
+                    activation = self._flow.elementwise.activation(value)
+                    if activation != "identity":
+                        self.after[source] = activation
+        for value in self._flow.norms.values():
+            arrival = self.arrival(value)
+            if arrival.plain is not None and arrival.activation == "identity":
+                self.normalized_after.add(arrival.plain)
 
     def _ends(self) -> tuple[set[Node], set[Node]]:
         """The nodes that a later weight reads, and those that the model's results come from."""

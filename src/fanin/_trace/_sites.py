@@ -48,11 +48,14 @@ def _site(reading: Reading, one: Tensors, mode: str) -> Site:
         return _plain(one, layout_of_channels(tuple(tensor.shape)), "buffer", mode)
     uses = reading.uses.get(one.name, [])
     layout, is_known = _layout(reading, one, uses)
-    role = _role(one.owner, layout if is_known else None, uses)
+    role = _united(reading, _role(one.owner, layout if is_known else None, uses), uses)
     site = _plain(one, layout, role, mode if uses else "never")
-    roles = dict.fromkeys(use.role for use in uses)
-    roles.pop(role, None)
-    site = replace(site, uses=len({use.node for use in uses}), other_roles=tuple(roles))
+    others = () if reading.packed_role(uses) == role else dict.fromkeys(use.role for use in uses)
+    site = replace(
+        site,
+        uses=len({use.node for use in uses}),
+        other_roles=tuple(other for other in others if other != role),
+    )
     places = [use.node for use in uses if use.node in reading.signals.arrivals]
     if role == "branch_scale":
         return replace(site, residual=reading.branch_scales.get(one.name))
@@ -103,6 +106,11 @@ def _role(owner: nn.Module, known: Layout | None, uses: list[Use]) -> SiteRole:
     return next(role for role in _TABLE if role in seen)
 
 
+def _united(reading: Reading, role: SiteRole, uses: list[Use]) -> SiteRole:
+    """The role that all uses together give: three thirds make a packed weight."""
+    return reading.packed_role(uses) or role if len(uses) > 1 else role
+
+
 def _around(reading: Reading, site: Site, nodes: list[Node]) -> Site:
     """The site with what stands around the first place where it ran."""
     signals, first = reading.signals, nodes[0]
@@ -122,6 +130,7 @@ def _around(reading: Reading, site: Site, nodes: list[Node]) -> Site:
         join=arrival.join,
         summands=reading.summands(first),
         residual=place,
+        branch=reading.branches.get(first),
         depth=signals.depth[first],
         plain_depth=signals.plain_depth.get(first, 1),
     )

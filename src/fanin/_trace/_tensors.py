@@ -1,6 +1,7 @@
 """Know a tensor again: which value of the graph a tensor of the run is."""
 
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias, final
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -10,6 +11,31 @@ from fanin._trace._graph import Graph, Value
 __all__ = ["Tensors", "is_continuous"]
 
 Key: TypeAlias = tuple[object, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A tensor that was written in place, and the stretch of its memory that it covers."""
+
+    key: Key
+    value: Value
+    first: int
+    last: int
+
+    def meets(self, tensor: Tensor) -> bool:
+        first, last = _stretch(tensor)
+        return first <= self.last and self.first <= last
+
+
+def _stretch(tensor: Tensor) -> tuple[int, int]:
+    """The first and the last entry of its memory that a tensor can show."""
+    try:
+        first = int(tensor.storage_offset())
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    except (NotImplementedError, RuntimeError):
+        return 0, 0
+    return first, first + sum((n - 1) * stride for n, stride in sizes)
 
 
 class Tensors:
@@ -24,7 +50,7 @@ class Tensors:
         self._graph = graph
         self._values: dict[Key, Value] = {}
         self._held: dict[int, object] = {}
-        self._written: dict[int, tuple[Key, Value]] = {}
+        self._written: dict[int, list[_Write]] = {}
         self._on: dict[int, Value] = {}
 
     def is_known(self, tensor: Tensor) -> bool:
@@ -39,12 +65,16 @@ class Tensors:
         """The value of a tensor; one that was never seen is a constant."""
         memory, key = self._key(tensor)
         found = self._values.get(key)
-        written = self._written.get(memory)
-        if written is not None and written[0] != key:
-            # A view of this memory was written after this value was made.
-            if found is None or written[1].node.index > found.node.index:
-                sources = (written[1],) if found is None else (found, written[1])
-                found = self._new(tensor, "overwritten", sources)
+        since = -1 if found is None else found.node.index
+        written = [
+            write.value
+            for write in self._written.get(memory, ())
+            if write.value.node.index > since and write.key != key and write.meets(tensor)
+        ]
+        if written:
+            # Views of this memory were written after this value was made.
+            sources = written if found is None else [found, *written]
+            found = self._new(tensor, "overwritten", tuple(sources))
         elif found is None:
             base = self._on.get(memory)
             found = self._new(tensor, "seen", () if base is None else (base,))
@@ -63,7 +93,7 @@ class Tensors:
         self._values[key] = value
         self._on.setdefault(memory, value)
         if written:
-            self._written[memory] = (key, value)
+            self._written.setdefault(memory, []).append(_Write(key, value, *_stretch(tensor)))
 
     def _key(self, tensor: Tensor) -> tuple[int, Key]:
         try:

@@ -42,7 +42,7 @@ class Units:
                 self._product_unit(node)
             elif node.kind == "glu":
                 self._glu(node)
-            elif node.operation == "topk":
+            elif node.operation in ("topk", "max", "argmax"):
                 self._router(node)
 
     def _attention(self, query: Value, key: Value, value: Value) -> None:
@@ -101,7 +101,8 @@ class Units:
         found = [self._direct(value) for value in (data[gate], data[1 - gate])]
         if found[0] is None or found[1] is None or not self._share_input(found[0][0], found[1][0]):
             return
-        if found[0] == found[1]:
+        first, second = (self._flow.elementwise.source(value) for value in data)
+        if first is second:
             return
         self._pair(node, found[0], found[1], canonical(Gated(activations[gate])))
 
@@ -145,7 +146,12 @@ class Units:
         )
 
     def _router(self, node: Node) -> None:
+        """The weight whose outputs, as shares, pick a few of many: a largest one is no such pick
+        unless it is taken of a softmax.
+        """
         value = node.inputs[0]
+        if node.operation != "topk" and self._behind(value, "softmax") is None:
+            return
         while True:
             source = self._flow.elementwise.source(value)
             if source.node.kind == "softmax" or source.node.kind in _SCORES:
