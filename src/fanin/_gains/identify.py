@@ -51,7 +51,7 @@ def _candidates(far: Tensor) -> Iterator[Named]:
     for name, family in FAMILIES.items():
         if name in plain:
             yield Named(family, family.defaults)
-    low, high, at_minus_one, at_zero, near = (_rounded(value) for value in far.tolist())
+    low, high, at_minus_one, at_zero, near = far.tolist()
     for name, parameters in (
         ("leaky_relu", (-at_minus_one,)),
         ("elu", (-low,)),
@@ -61,7 +61,8 @@ def _candidates(far: Tensor) -> Iterator[Named]:
         ("softplus", (log(2) / at_zero if at_zero > 0 else 0.0, 20.0)),
     ):
         if _is_usable(name, parameters):
-            yield Named(FAMILIES[name], tuple(_rounded(parameter) for parameter in parameters))
+            candidate = Named(FAMILIES[name], tuple(_rounded(one) for one in parameters))
+            yield candidate
 
 
 def _is_usable(name: str, parameters: tuple[float, ...]) -> bool:

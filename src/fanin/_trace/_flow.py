@@ -17,8 +17,6 @@ _LINEAR_REDUCTIONS: Final = ("sum", "mean")
 _SAME_PLACES: Final = (
     "view", "copy",
 )  # fmt: skip
-_HALVES: Final = ("split", "split_with_sizes", "chunk")
-"""Of a stream that is cut in parts, each part is the stream: reversible nets add to one part."""
 _SAME_SIGNAL: Final = (
     "native_dropout", "masked_fill", "where", "roll", "constant_pad_nd", "overwritten", "index_put",
     "seen", "slice_scatter", "reflection_pad1d", "reflection_pad2d", "replication_pad1d",
@@ -48,6 +46,7 @@ class Flow:
             normalized = self._normalized(node)
             if normalized is not None:
                 self.norms[node] = normalized
+        self.softmaxes = {node for node in graph.nodes if self._is_softmax(node)}
 
     def is_weighted(self, node: Node) -> bool:
         """Whether the node multiplies, or looks up, with a parameter."""
@@ -79,6 +78,22 @@ class Flow:
             if about in self._near(signal) and self._is_size(reduction):
                 return signal
         return None
+
+    def _is_softmax(self, node: Node) -> bool:
+        """Whether the entries are shares of a whole, also written out: exp(x) / sum exp(x)."""
+        if node.kind != "multiply" or node.operation not in ("div", "true_divide"):
+            return node.kind == "softmax"
+        data = self.elementwise.data_inputs(node)
+        if len(data) != 2:
+            return False
+        last = self.elementwise.step(data[0]).nodes
+        total = self.elementwise.source(data[1]).node
+        return (
+            bool(last)
+            and last[-1].operation == "exp"
+            and total.operation == "sum"
+            and self.elementwise.step(total.inputs[0]).nodes[-1:] == last[-1:]
+        )
 
     def _near(self, signal: Value) -> set[Value]:
         """The value that a signal is a function of, and those that this one is made of."""
@@ -149,10 +164,13 @@ class Flow:
         step = self.elementwise.step(value)
         return not step.nodes or self.elementwise.activation(value) == "identity"
 
-    def identities(self, value: Value, skip_of: Callable[[Node], Value | None]) -> Iterator[Value]:
+    def identities(
+        self, value: Value, skip_of: Callable[[Node], Value | None], *, slices: bool = False
+    ) -> Iterator[Value]:
         """The values that ``value`` is, up to views, dropout and constant factors, nearest first.
 
         Behind the sum of a residual stream stands, by ``skip_of``, an earlier point of the stream.
+        With ``slices`` a part of a value counts as the value: a token, or half of the channels.
         """
         one: Value | None = value
         while one is not None:
@@ -162,7 +180,8 @@ class Flow:
             source = self.elementwise.source(one)
             yield source
             node = source.node
-            if node.kind in _SAME_PLACES or node.operation in (*_SAME_SIGNAL, *_HALVES):
+            is_part = slices and node.kind == "slice"
+            if node.kind in _SAME_PLACES or node.operation in _SAME_SIGNAL or is_part:
                 data = self.elementwise.data_inputs(node)
                 one = data[0] if len(data) == 1 or node.operation == "index_put" else None
             else:

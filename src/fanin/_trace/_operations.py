@@ -25,7 +25,7 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         **_named("slice", "slice select split split_with_sizes unbind narrow chunk diagonal"),
         **_named("copy", "clone _to_copy copy contiguous _conj resolve_conj lift"),
-        **_named("add", "add sub rsub"),
+        **_named("add", "add sub rsub lerp"),
         **_named("multiply", "mul div true_divide"),
         **_named(
             "product",

@@ -22,6 +22,8 @@ def propagate(node: Node) -> None:
         _through_alike(node)
     elif node.kind == "product":
         _from_product(node)
+    elif node.operation in ("index", "index_select") and node.inputs[0].parameter:
+        _through_picking(node)
 
 
 def _through_view(node: Node) -> None:
@@ -61,6 +63,17 @@ def _through_alike(node: Node) -> None:
     result.origin, result.axes = best.origin, best.axes.expanded(result.shape)
     if result.axes.shape != result.shape:
         result.origin = result.axes = None
+
+
+def _through_picking(node: Node) -> None:
+    """Matrices picked by number, such as experts, are the parameter still; rows are looked up."""
+    source, shape = node.inputs[0], node.value.shape
+    axes = source.axes
+    if axes is None or len(source.shape) < 3 or shape[-2:] != source.shape[1:]:
+        return
+    picked: tuple[tuple[Run, ...], ...] = tuple((Run(None, n),) for n in shape[:-2])
+    node.value.origin = source.origin
+    node.value.axes = Axes((*picked, *axes.runs[1:]), axes.starts)
 
 
 def _from_product(node: Node) -> None:

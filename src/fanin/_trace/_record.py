@@ -62,6 +62,9 @@ class Recorder:
             and self.tensors.same(first, outputs[0])
         ):
             return
+        if name == "addcmul":
+            self._product_and_sum(arguments, keywords, outputs[0], written=written)
+            return
         node = self._node(name, kind_of(operation, name), inputs, arguments, keywords)
         node.function = operation.overloadpacket
         for tensor in outputs:
@@ -88,6 +91,27 @@ class Recorder:
         node.arguments, node.keywords = arguments, keywords
         node.module = self.modules[-1] if self.modules else ""
         return node
+
+    def _product_and_sum(
+        self,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, object],
+        output: Tensor,
+        *,
+        written: bool,
+    ) -> None:
+        """``a + value * b * c`` is two operations."""
+        added, *factors = arguments
+        product = self._node("mul", "multiply", tuple(factors), tuple(factors), {})
+        product.function = torch.ops.aten.mul
+        product.output(tuple(output.shape), is_continuous(output))
+        propagate(product)
+        alpha = {"alpha": keywords["value"]} if "value" in keywords else {}
+        total = self._node("add", "add", (added, product.value), (added, product.value), alpha)
+        total.function = torch.ops.aten.add
+        value = total.output(tuple(output.shape), is_continuous(output))
+        self.tensors.remember(output, value, written=written)
+        propagate(total)
 
     def _split_sum(self, node: Node, outputs: list[Tensor], *, written: bool) -> None:
         """``addmm`` and the like are two operations: a product, and the sum with a bias."""

@@ -72,7 +72,7 @@ class Streams:
         return value.floating and is_signal
 
     def _identity_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
-        for start in self._flow.identities(skip, self._skip_of):
+        for start in self._flow.identities(skip, self._skip_of, slices=True):
             if not self._flow.elementwise.is_data(start) and not start.parameter:
                 return None
             inside = self._flow.between(branch, start)

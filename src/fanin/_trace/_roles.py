@@ -84,11 +84,11 @@ class Reading:
 
     def _only_derives(self, node: Node, name: str) -> bool:
         """Whether the node makes another form of the parameter: a view, a cast, its exponential."""
-        if self.flow.elementwise.is_data(node.value) if node.outputs else False:
-            return False
-        if node.kind in _DERIVES:
+        if node.outputs and node.operation in _LOOKUPS and node.value.parameter == name:
             return True
-        return bool(node.outputs) and node.value.parameter == name
+        if not node.outputs or self.flow.elementwise.is_data(node.value):
+            return False
+        return node.kind in _DERIVES or node.value.parameter == name
 
     def _role(self, node: Node, place: int, value: Value) -> tuple[SiteRole, Value | None]:
         if node.kind == "product":

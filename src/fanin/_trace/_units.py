@@ -1,7 +1,7 @@
 """Recognize attention, gates and routers: what a weight's outputs are for."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -65,24 +65,39 @@ class Units:
         if len(node.inputs) != 2:
             return
         for weights, value in (node.inputs, node.inputs[::-1]):
-            softmax = self._behind(weights, "softmax")
+            softmax = self._behind(weights, self._flow.softmaxes.__contains__)
             if softmax is None:
                 continue
-            scores = self._behind(softmax.inputs[0], "product", through_sums=True)
-            if scores is not None and weight_operand(scores) is None and len(scores.inputs) == 2:
-                self._attention(*scores.inputs, value)
+            scores = self._behind(softmax.inputs[0], self._are_scores, through_sums=True)
+            if scores is not None and len(scores.inputs) == 2:
+                query, key = scores.inputs[:: 1 if self._is_over_last(softmax) else -1]
+                self._attention(query, key, value)
             return
 
-    def _behind(self, value: Value, kind: str, *, through_sums: bool = False) -> Node | None:
-        """The node of this kind that a value comes from by moves and masks alone."""
+    def _are_scores(self, node: Node) -> bool:
+        """A product of queries and keys; learned queries are a parameter, and differ by head."""
+        if node.kind != "product":
+            return False
+        return not self._flow.is_weighted(node) or node.operation in ("bmm", "baddbmm")
+
+    def _is_over_last(self, softmax: Node) -> bool:
+        """Whether the shares of each row are one in all: then the columns are the keys."""
+        dim = softmax.arguments[1] if softmax.kind == "softmax" else -1
+        return dim in (-1, len(softmax.value.shape) - 1)
+
+    def _behind(
+        self, value: Value, wanted: Callable[[Node], bool], *, through_sums: bool = False
+    ) -> Node | None:
+        """The wanted node that a value comes from by moves and masks alone."""
         waiting, seen = [value], set[Node]()
         while waiting:
             one = waiting.pop()
-            node = self._flow.elementwise.source(one).node
+            source = self._flow.elementwise.source(one)
+            node = one.node if wanted(one.node) else source.node
             if node in seen:
                 continue
             seen.add(node)
-            if node.kind == kind and not (kind == "product" and self._flow.is_weighted(node)):
+            if wanted(node):
                 return node
             passes = node.kind in _SCORES or (through_sums and node.kind in ("add", "multiply"))
             if passes or node.operation == "native_dropout":
@@ -150,7 +165,10 @@ class Units:
         unless it is taken of a softmax.
         """
         value = node.inputs[0]
-        if node.operation != "topk" and self._behind(value, "softmax") is None:
+        if (
+            node.operation != "topk"
+            and self._behind(value, self._flow.softmaxes.__contains__) is None
+        ):
             return
         while True:
             source = self._flow.elementwise.source(value)
