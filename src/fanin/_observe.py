@@ -11,15 +11,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin._errors import FaninError
+from fanin.initializers._target import has_no_data
 
-__all__ = ["observing", "run"]
+__all__ = ["observing", "require_shapes", "run"]
 
 
 def run(model: nn.Module, batch: object) -> object:
@@ -52,7 +53,7 @@ def observing(model: nn.Module, *, training: bool | None = None) -> Iterator[Non
     >>> net[1].num_batches_tracked.item(), net[0].weight.grad
     (0, None)
     """
-    _require_shapes(model)
+    require_shapes(model)
     before = _remember(model)
     try:
         if training is not None:
@@ -73,7 +74,8 @@ def observing(model: nn.Module, *, training: bool | None = None) -> Iterator[Non
         )
 
 
-def _require_shapes(model: nn.Module) -> None:
+def require_shapes(model: nn.Module) -> None:
+    """Raises FaninError for a model with lazy parameters, which its first run would shape."""
     lazy = [name for name, tensor in model.named_parameters() if is_lazy(tensor)]
     lazy += [name for name, tensor in model.named_buffers() if is_lazy(tensor)]
     if lazy:
@@ -148,8 +150,9 @@ def _undo_module(module: nn.Module) -> Iterator[Callable[[], None]]:
             yield _undo_tensor(value)
 
 
-def _is_kept(value: object) -> bool:
-    return isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and not value.is_meta
+def _is_kept(value: object) -> TypeGuard[Tensor]:
+    is_own = isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
+    return isinstance(value, Tensor) and is_own and not has_no_data(value)
 
 
 def _undo_mapping(mapping: dict[Any, Any]) -> Callable[[], None]:

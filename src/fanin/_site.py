@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, final
 
 from torch import Tensor
 
+from fanin._gains import Gated
 from fanin._layout import Layout
 
 __all__ = ["Residual", "Site", "SiteActivation", "SiteRole"]
@@ -36,7 +37,7 @@ SiteRole = Literal[
     "buffer",
 ]
 
-SiteActivation: TypeAlias = str | Callable[[Tensor], Tensor]
+SiteActivation: TypeAlias = str | Callable[[Tensor], Tensor] | Gated
 """A name that `fanin.gain` knows, or the function itself, found in the run."""
 
 

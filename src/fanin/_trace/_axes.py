@@ -134,9 +134,21 @@ class Axes:
             taken, pieces_left = _take(pieces, size)
             if taken is None:
                 return None
-            grouped.append(taken)
+            grouped.append(_glued(taken))
             pieces = pieces_left
         return replace(self, runs=tuple(grouped)) if not pieces else None
+
+
+def _glued(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """With neighbours made one that are one stretch of their axis."""
+    found = [runs[0]]
+    for run in runs[1:]:
+        last = found[-1]
+        if last.axis == run.axis and last.step == run.step * run.size:
+            found[-1] = Run(run.axis, last.size * run.size, run.step)
+        else:
+            found.append(run)
+    return tuple(found)
 
 
 def _take(pieces: list[Run], size: int) -> tuple[tuple[Run, ...] | None, list[Run]]:
@@ -164,22 +176,23 @@ def _cut(
     runs: tuple[Run, ...], start: int, length: int, step: int, starts: list[int]
 ) -> tuple[tuple[Run, ...], list[int]]:
     """A stretch of an axis made of ``runs``; exact where it falls on the borders of the runs."""
-    inner = 1
-    cut: list[Run] = []
+    whole, cut, is_exact = length, list[Run](), True
     for run in reversed(runs):
-        first = start // inner % run.size
-        if length == 1 or length >= inner * run.size:
-            size = 1 if length == 1 else run.size
+        first = start % run.size
+        if length == 1 or step % run.size == 0:
+            piece, step = Run(run.axis, 1), max(1, step // run.size)
+        elif first + (length - 1) * step < run.size:
+            piece, length, step = Run(run.axis, length, run.step * step), 1, 1
         else:
-            size = max(1, length // inner) if length >= inner else 1
-        if size == run.size:
-            first = 0
+            # More than one round of this run: exact if each round shows the same places.
+            size = max(1, run.size // step)
+            is_exact &= size * step == run.size and first < step and length % size == 0
+            piece, length, step = Run(run.axis, size, run.step * step), length // size, 1
         if run.axis is not None:
             starts[run.axis] += first * run.step
-        spread = step if inner == 1 else 1
-        cut.append(Run(run.axis, size, run.step * spread))
-        inner *= run.size
-    if prod(run.size for run in cut) != length:
+        start //= run.size
+        cut.append(piece)
+    if not is_exact or prod(run.size for run in cut) != whole:
         # The stretch ends in the middle of a run: its axes are still right, its size is said anew.
-        cut = [Run(next((run.axis for run in runs if run.axis is not None), None), length)]
+        cut = [Run(next((run.axis for run in runs if run.axis is not None), None), whole)]
     return tuple(reversed(cut)), starts

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fanin._layout import Layout
+from fanin.initializers._target import has_no_data
 
 __all__ = ["built"]
 
@@ -27,7 +28,7 @@ def built(tensor: Tensor, owner: nn.Module, layout: Layout | None, *, is_bias: b
     for mark in _MARKS:
         if getattr(tensor, mark, False):
             return f"marked {mark}"
-    if tensor.is_meta or not tensor.numel() or not tensor.is_floating_point():
+    if has_no_data(tensor) or not tensor.numel() or not tensor.is_floating_point():
         return ""
     values = tensor.detach()
     low, high = (float(entry) for entry in torch.aminmax(values))

@@ -7,7 +7,7 @@ are kept on the CPU, so that a model may look at them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch._ops import OpOverload
 
 from fanin._trace._operations import base_name
 
-__all__ = ["Dataless"]
+__all__ = ["Dataless", "on_one_device"]
 
 _META: Final = torch.device("meta")
 _CPU: Final = torch.device("cpu")
@@ -41,19 +41,19 @@ class Dataless:
             self._lost[_memory(tensors[0])] = tensors[0]
             return tensors[0]
         if is_mixed or any(_memory(tensor) in self._lost for tensor in tensors):
-            args, kwargs = self._on_meta(args), {k: self._on_meta(v) for k, v in kwargs.items()}
+            args, kwargs = _on_meta(args), {k: _on_meta(v) for k, v in kwargs.items()}
             tensors = list(_tensors_in([args, list(kwargs.values())]))
         return _run(func, args, _placed(func, tensors, args, kwargs))
 
     def _has_data(self, tensor: Tensor) -> bool:
         return not tensor.is_meta and _memory(tensor) not in self._lost
 
-    def _on_meta(self, found: Any) -> Any:  # noqa: ANN401 - a call's arguments are anything
-        if isinstance(found, Tensor):
-            return found if found.is_meta else found.to("meta")
-        if isinstance(found, (list, tuple)):
-            return [self._on_meta(entry) for entry in found]
-        return found
+
+def on_one_device(args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments of a call, all on meta if one tensor is: recurrent layers ask for it."""
+    if {tensor.is_meta for tensor in _tensors_in(args)} != {True, False}:
+        return args
+    return cast("Sequence[Any]", _on_meta(args))
 
 
 def _memory(tensor: Tensor) -> int:
@@ -102,3 +102,11 @@ def _tensors_in(found: object) -> Iterator[Tensor]:
     elif isinstance(found, (list, tuple)):
         for entry in found:
             yield from _tensors_in(entry)
+
+
+def _on_meta(found: Any) -> Any:  # noqa: ANN401 - a call's arguments are anything
+    if isinstance(found, Tensor):
+        return found if found.is_meta else found.to("meta")
+    if isinstance(found, (list, tuple)):
+        return [_on_meta(entry) for entry in found]
+    return found

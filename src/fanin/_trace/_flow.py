@@ -6,6 +6,7 @@ from typing import Final, final
 
 from fanin._trace._elementwise import Elementwise
 from fanin._trace._graph import Graph, Node, Value
+from fanin._trace._norms import Norms
 from fanin._trace._propagate import weight_operand
 
 __all__ = ["Flow", "Reached"]
@@ -41,11 +42,7 @@ class Flow:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.elementwise = Elementwise(graph)
-        self.norms: dict[Node, Value] = {}
-        for node in graph.nodes:
-            normalized = self._normalized(node)
-            if normalized is not None:
-                self.norms[node] = normalized
+        self.norms = Norms(graph, self.elementwise)
         self.softmaxes = {node for node in graph.nodes if self._is_softmax(node)}
 
     def is_weighted(self, node: Node) -> bool:
@@ -60,24 +57,6 @@ class Flow:
         found = [value for value in node.inputs if value is not weight]
         data = [value for value in found if self.elementwise.is_data(value)]
         return next(iter(data or found), None)
-
-    def _normalized(self, node: Node) -> Value | None:
-        """The input of a normalization, also of one that is written out; None if it is not one."""
-        if node.kind == "norm":
-            return node.inputs[0] if self.elementwise.is_data(node.inputs[0]) else None
-        if node.kind != "multiply":
-            return None
-        data = self.elementwise.data_inputs(node)
-        if len(data) != 2:
-            return None
-        for signal, statistic in (data, data[::-1]):
-            reduction = self.elementwise.source(statistic).node
-            if reduction.kind != "reduce" or 1 not in statistic.shape[-1:] + statistic.shape[1:2]:
-                continue
-            about = self.elementwise.source(reduction.inputs[0])
-            if about in self._near(signal) and self._is_size(reduction):
-                return signal
-        return None
 
     def _is_softmax(self, node: Node) -> bool:
         """Whether the entries are shares of a whole, also written out: exp(x) / sum exp(x)."""
@@ -95,20 +74,6 @@ class Flow:
             and self.elementwise.step(total.inputs[0]).nodes[-1:] == last[-1:]
         )
 
-    def _near(self, signal: Value) -> set[Value]:
-        """The value that a signal is a function of, and those that this one is made of."""
-        source = self.elementwise.source(signal)
-        return {source, *(self.elementwise.source(value) for value in source.node.inputs)}
-
-    def _is_size(self, reduction: Node) -> bool:
-        """Whether the reduction measures how large its input is, not, as a softmax's, its sum."""
-        if reduction.operation in ("sum", "mean"):
-            last = self.elementwise.step(reduction.inputs[0]).nodes
-            return bool(last) and last[-1].operation in ("pow", "square", "abs", "mul")
-        return reduction.operation in (
-            "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm",
-        )  # fmt: skip
-
     def reached(self, value: Value, stop: Collection[Value] = ()) -> list[Reached]:
         """The weighted nodes that ``value`` is linear in, not looking beyond ``stop``."""
         found: dict[Node, Reached] = {}
@@ -125,6 +90,10 @@ class Flow:
                 continue
             waiting += self._linear_inputs(one, scales, normalized)
         return sorted(found.values(), key=lambda reached: reached.node.index)
+
+    def linear_inputs(self, value: Value) -> list[Value]:
+        """The inputs of the operation in which ``value`` is linear."""
+        return [one for one, _, _ in self._linear_inputs(value, (), False)]  # noqa: FBT003
 
     def _linear_inputs(
         self,

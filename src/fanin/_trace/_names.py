@@ -47,7 +47,7 @@ def canonical_name(model: nn.Module, path: str) -> str:
         owners = _WRAPPERS.get(part, ())
         if not any(kind.__name__ in owners for kind in type(module).__mro__):
             kept.append(part)
-        inner = module._modules.get(part)  # noqa: SLF001 - a name may be no attribute
+        inner = dict(module.named_children()).get(part)
         module = inner if inner is not None else module
     return ".".join(kept)
 

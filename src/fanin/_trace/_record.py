@@ -1,5 +1,6 @@
 """Write down the operations of a run, as torch dispatches them."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin._trace._axes import Axes
-from fanin._trace._dataless import Dataless
+from fanin._trace._dataless import Dataless, on_one_device
 from fanin._trace._graph import Graph, Kind, Node, Origin, Value
 from fanin._trace._operations import base_name, kind_of
 from fanin._trace._propagate import propagate
@@ -20,6 +21,7 @@ from fanin._trace._tensors import Tensors, is_continuous
 
 __all__ = ["Recorder", "recording"]
 
+_PICKS = {"index", "index_select", "gather", "_unsafe_index", "take"}
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 
 
@@ -32,6 +34,9 @@ class Recorder:
         self.tensors = Tensors(self.graph)
         self.modules: list[str] = []
         self.is_hidden = False
+        self.error: BaseException | None = None
+        self.failed = ""
+        """The innermost module that ended with ``error``."""
 
     def source(self, tensor: Tensor, kind: Kind, name: str) -> None:
         """A tensor that is there before the run: a parameter, an input."""
@@ -71,6 +76,8 @@ class Recorder:
             value = node.output(tuple(tensor.shape), is_continuous(tensor))
             self.tensors.remember(tensor, value, written=written)
         propagate(node)
+        if name in _PICKS and inputs[0].parameter and not node.value.parameter:
+            node.kind = "lookup"
         self._split_sum(node, outputs, written=written)
 
     def _node(
@@ -185,6 +192,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        if func._can_decompose() and not self.recorder.is_hidden:  # noqa: SLF001
+            # Only in inference mode does a composite operation arrive here whole.
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         result = self.dataless.computed(func, args, kwargs or {})
         if not self.recorder.is_hidden:
             self.recorder.operation(func, args, kwargs or {}, result)
@@ -211,7 +222,7 @@ class _Functions(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         self.recorder.is_hidden = True
         try:
-            result = func(*args, **(kwargs or {}))
+            result = func(*on_one_device(args), **(kwargs or {}))
         finally:
             self.recorder.is_hidden = False
         self.recorder.hidden(name, args, result)
@@ -228,7 +239,7 @@ def recording(recorder: Recorder, model: nn.Module) -> Iterator[None]:
         if isinstance(module, torch.jit.ScriptModule):
             continue
         module.register_forward_pre_hook(_entering(recorder, name))
-        module.register_forward_hook(_leaving(recorder), always_call=True)
+        module.register_forward_hook(_leaving(recorder, name), always_call=True)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -244,9 +255,12 @@ def _entering(recorder: Recorder, name: str) -> Callable[..., None]:
     return hook
 
 
-def _leaving(recorder: Recorder) -> Callable[..., None]:
+def _leaving(recorder: Recorder, name: str) -> Callable[..., None]:
     def hook(_module: nn.Module, _args: object, _result: object) -> None:
         recorder.modules.pop()
+        error = sys.exc_info()[1]
+        if error is not None and error is not recorder.error:
+            recorder.error, recorder.failed = error, name
 
     return hook
 

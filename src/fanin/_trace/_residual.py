@@ -53,7 +53,11 @@ class Streams:
 
     def _residual_sum(self, node: Node) -> ResidualSum | None:
         data = [value for value in node.inputs if self._carries(value, node)]
-        if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
+        if (
+            len(data) != 2
+            or self._are_scores(node)
+            or self._flow.elementwise.step(node.value).nodes
+        ):
             return None
         ways = ((data[0], data[1]), (data[1], data[0]))
         for skip, branch in ways:
@@ -66,13 +70,27 @@ class Streams:
                 return found
         return None
 
+    def _are_scores(self, node: Node) -> bool:
+        """Whether a softmax reads the sum: scores of attention, with a bias for each position."""
+        waiting, seen = [node], set[Node]()
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            if any(user in self._flow.softmaxes for user in one.users):
+                return True
+            waiting += [user for user in one.users if user.kind in ("view", "copy")]
+            waiting += [user for user in one.users if user.operation in ("masked_fill", "where")]
+        return False
+
     def _carries(self, value: Value, node: Node) -> bool:
         """Whether a term of a sum is a signal: also learned vectors repeated over the batch are."""
         is_signal = self._flow.elementwise.is_data(value) or is_repeated(value, node)
         return value.floating and is_signal
 
     def _identity_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
-        for start in self._flow.identities(skip, self._skip_of, slices=True):
+        for start in self._starts(skip, slices=True):
             if not self._flow.elementwise.is_data(start) and not start.parameter:
                 return None
             inside = self._flow.between(branch, start)
@@ -100,20 +118,30 @@ class Streams:
         data = self._flow.data_of(shortcut) if shortcut.kind == "product" else None
         if data is None:
             return None
-        for start in self._behind_pools(data):
+        for start in self._starts(data, slices=False):
             inside = self._flow.between(branch, start)
             if inside is None:
                 continue
-            if shortcut in inside or not self._is_deeper(branch, start, inside):
+            if self._runs_in(shortcut, inside) or not self._is_deeper(branch, start, inside):
                 return None
             return ResidualSum(node, start, skip, branch, inside, shortcut=shortcut)
         return None
 
-    def _behind_pools(self, value: Value) -> Iterator[Value]:
-        for start in self._flow.identities(value, self._skip_of):
+    def _runs_in(self, shortcut: Node, inside: set[Node]) -> bool:
+        """Whether the shortcut's weight is used in the branch too, as in a net that iterates."""
+        own = {value.parameter for value in shortcut.inputs if value.parameter}
+        return shortcut in inside or any(
+            value.parameter in own for node in inside for value in node.inputs if value.parameter
+        )
+
+    def _starts(self, value: Value, *, slices: bool) -> Iterator[Value]:
+        """The values that a skip path may carry on: pools and norms may stand on it."""
+        for start in self._flow.identities(value, self._skip_of, slices=slices):
             yield start
             if start.node.kind == "pool":
-                yield from self._behind_pools(start.node.inputs[0])
+                yield from self._starts(start.node.inputs[0], slices=slices)
+            elif start.node in self._flow.norms:
+                yield from self._starts(self._flow.norms[start.node], slices=slices)
 
     def _is_deeper(self, branch: Value, start: Value, inside: set[Node]) -> bool:
         """Whether the branch has a weight before those that write, unlike a sum of two layers."""
@@ -162,22 +190,24 @@ class Streams:
 
     def _parts(self, value: Value, stop: set[Value]) -> list[Value]:
         """The terms of a sum of sums."""
-        if value in stop:
-            return []
-        elementwise = self._flow.elementwise
-        source = elementwise.source(value)
-        if elementwise.activation(value) != "identity":
-            return [value]
-        node = source.node
-        if source in stop:
-            return []
-        if node.kind == "add" and len(elementwise.data_inputs(node)) == 2:
-            return [
-                part for one in elementwise.data_inputs(node) for part in self._parts(one, stop)
-            ]
-        if node.kind in ("view", "copy"):
-            return self._parts(node.inputs[0], stop)
-        return [value]
+        elementwise, waiting, seen = self._flow.elementwise, [value], set[Value]()
+        parts: list[Value] = []
+        while waiting:
+            one = waiting.pop()
+            source = elementwise.source(one)
+            if one in seen or one in stop or source in stop:
+                continue
+            seen.add(one)
+            node, data = source.node, elementwise.data_inputs(source.node)
+            if elementwise.activation(one) != "identity":
+                parts.append(one)
+            elif node.kind == "add" and len(data) == 2:
+                waiting += data[::-1]
+            elif node.kind in ("view", "copy"):
+                waiting.append(node.inputs[0])
+            else:
+                parts.append(one)
+        return parts
 
     def _link(self) -> None:
         """Find for each sum the one before it in its stream, and where norms stand."""

@@ -71,6 +71,9 @@ class Reading:
             self._read(node)
         # What only makes a weight's statistics is a use where the parameter has no other.
         self.uses = self._idle | self.uses
+        for node in flow.graph.of_kind("parameter"):
+            if node.users or node.value in flow.graph.results:
+                self.uses.setdefault(node.operation, [Use(node, "elementwise")])
 
     def _read(self, node: Node) -> None:
         for place, value in enumerate(node.inputs):
@@ -94,7 +97,7 @@ class Reading:
         if node.kind == "product":
             return self._weight_role(node), value
         if node.kind == "lookup" or (node.operation in _LOOKUPS and place == 0):
-            return "embedding", value
+            return ("bias" if self._is_added_to_product(node) else "embedding"), value
         if node.kind == "norm":
             return ("norm_scale" if place == 1 else "norm_shift"), None
         if node.kind == "recurrent":
@@ -102,6 +105,26 @@ class Reading:
         if node.operation in ("_prelu_kernel", "prelu"):
             return "slope", None
         return self._elementwise_role(node, value), None
+
+    def _is_added_to_product(self, node: Node) -> bool:
+        """Whether rows that were picked are the biases of as many picked matrices."""
+        waiting, seen = [node], set[Node]()
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            for user in one.users:
+                others = [value for value in user.inputs if value.node is not one]
+                if user.kind == "add" and any(self._is_raw_product(value) for value in others):
+                    return True
+            waiting += [user for user in one.users if user.kind in ("view", "copy")]
+        return False
+
+    def _is_raw_product(self, value: Value) -> bool:
+        source = self.flow.elementwise.source(value).node
+        is_raw = self.flow.elementwise.activation(value) == "identity"
+        return is_raw and source.kind == "product" and source.operation != "mm"
 
     def _weight_role(self, node: Node) -> SiteRole:
         if node in self.writers:

@@ -1,9 +1,11 @@
 """Run the model once and record it, on data or on meta tensors alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.utils import parametrize
 
 from fanin._errors import FaninError
@@ -29,12 +31,38 @@ def graph_of(
     recorder = Recorder()
     with observing(model, training=training):
         _name_sources(recorder, tensors)
-        for tensor in results_in(batch):
-            recorder.source(tensor, "input", "input")
-        with recording(recorder, model):
-            result = _run(model, batch, recorder)
+        with _fake(model) as mode:
+            # A model may write into what it is given.
+            given = _own(batch, mode)
+            for tensor in results_in(given):
+                recorder.source(tensor, "input", "input")
+            with recording(recorder, model):
+                result = _run(model, given, recorder)
         recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
     return recorder.graph
+
+
+@contextmanager
+def _fake(model: nn.Module) -> Iterator[FakeTensorMode | None]:
+    """The mode of a model that is made of fake tensors, entered."""
+    modes = (one.fake_mode for one in model.parameters() if isinstance(one, FakeTensor))
+    mode = next(modes, None)
+    with nullcontext() if mode is None else mode:
+        yield mode
+
+
+def _own(batch: object, mode: FakeTensorMode | None) -> object:
+    """The batch with tensors of its own, and fake where the model is."""
+    if isinstance(batch, Tensor):
+        if isinstance(batch, FakeTensor) or mode is None:
+            return batch.detach().clone().requires_grad_(batch.requires_grad)
+        return mode.from_tensor(batch)
+    if isinstance(batch, Mapping):
+        return {key: _own(entry, mode) for key, entry in batch.items()}
+    if isinstance(batch, list):
+        return [_own(entry, mode) for entry in batch]
+    # Of a named tuple the fields would be lost.
+    return tuple(_own(entry, mode) for entry in batch) if type(batch) is tuple else batch
 
 
 def _name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
@@ -71,7 +99,7 @@ def _run(model: nn.Module, batch: object, recorder: Recorder) -> object:
     try:
         return run(model, batch)
     except Exception as error:
-        where = recorder.modules[-1] if recorder.modules else ""
+        where = recorder.failed if recorder.error is error else ""
         raise _explained(model, error, where, batch) from error
 
 

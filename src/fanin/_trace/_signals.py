@@ -1,7 +1,7 @@
 """What arrives at each weight, and what its output meets next."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
 
 from fanin._site import SiteActivation
@@ -12,6 +12,8 @@ from fanin._trace._residual import Streams
 __all__ = ["Arrival", "Signals"]
 
 _PASSED: Final = ("view", "slice", "copy", "move", "pool", "reduce")
+_MOST: Final = 64
+"""So many sources of one signal are named."""
 Join = Literal["none", "add", "concatenate"]
 
 
@@ -32,10 +34,16 @@ class Arrival:
 class Signals:
     """For each weighted node, what arrives at it and what follows it."""
 
-    def __init__(self, flow: Flow, streams: Streams, units: dict[Node, str]) -> None:
+    def __init__(self, flow: Flow, streams: Streams, units: dict[Node, SiteActivation]) -> None:
         self._flow, self._streams, self._units = flow, streams, units
         self._starts = {one.start for one in streams.sums.values()}
         self.weighted = [node for node in flow.graph.nodes if flow.is_weighted(node)]
+        self._known: dict[Value, Arrival] = {}
+        for node in flow.graph.nodes:
+            # In the order of the run, what an arrival rests on is known before it is asked for.
+            for value in node.inputs:
+                if value.floating and flow.elementwise.is_data(value):
+                    self.arrival(value)
         self.arrivals = {node: self.arrival(flow.data_of(node)) for node in self.weighted}
         self.depth = self._depths()
         self.plain_depth = self._plain_depths()
@@ -46,52 +54,51 @@ class Signals:
 
     def arrival(self, value: Value | None) -> Arrival:
         """What stands between ``value`` and the weights before it."""
-        found, crossed = Arrival(), False
-        while value is not None:
-            if found.activation == "identity" and not crossed:
-                found.activation = self._flow.elementwise.activation(value)
-            source = self._flow.elementwise.source(value)
-            node = source.node
-            if self._flow.is_weighted(node):
-                found.sources = [node]
-                is_fork = source in self._starts
-                found.plain = None if found.normalized or crossed or is_fork else node
-                return found
-            if node in self._flow.norms:
-                found.normalized, value = True, self._flow.norms[node]
-                crossed = True
-            elif node.kind in _PASSED:
-                data = self._flow.elementwise.data_inputs(node)
-                value = data[0] if data else None
-            else:
-                self._at_join(node, found, crossed=crossed)
-                return found
+        if value is None:
+            return Arrival()
+        if value not in self._known:
+            self._known[value] = self._arrival(value)
+        return self._known[value]
+
+    def _arrival(self, value: Value) -> Arrival:
+        activation = self._flow.elementwise.activation(value)
+        source = self._flow.elementwise.source(value)
+        node = source.node
+        if self._flow.is_weighted(node):
+            plain = None if source in self._starts else node
+            return Arrival(activation, sources=[node], plain=plain)
+        if node in self._flow.norms:
+            before = self.arrival(self._flow.norms[node])
+            return Arrival(activation, normalized=True, sources=before.sources, join=before.join)
+        if node.kind in _PASSED:
+            return self._passed(activation, node)
+        found = self._joined(node)
+        if activation != "identity":
+            found.activation = activation
         return found
 
-    def _at_join(self, node: Node, found: Arrival, *, crossed: bool) -> None:
-        if node in self._units and found.activation == "identity" and not crossed:
-            found.activation = self._units[node]
-        if node in self._streams.sums:
-            found.join = "add"
-            last = self._streams.sums[node]
-            found.sources = [reached.node for branch in last.branches for reached in branch]
-            return
-        if node.kind in ("add", "concatenate"):
-            found.join = "add" if node.kind == "add" else "concatenate"
-            self._join(node, found, crossed=crossed)
-            return
-        # Both inputs of a product unit arrive; of an average by attention, what is averaged.
-        is_unit = node in self._units
-        linear = [] if is_unit else [one.node for one in self._flow.reached(node.value)]
-        arrivals = [self.arrival(value) for value in self._flow.elementwise.data_inputs(node)[:4]]
-        found.sources = linear or _unique(arrivals)
+    def _passed(self, activation: SiteActivation, node: Node) -> Arrival:
+        data = self._flow.elementwise.data_inputs(node)
+        if not data:
+            return Arrival(activation)
+        before = self.arrival(data[0])
+        return replace(before, activation=activation) if activation != "identity" else before
 
-    def _join(self, node: Node, found: Arrival, *, crossed: bool) -> None:
-        arrivals = [self.arrival(value) for value in self._flow.elementwise.data_inputs(node)]
-        found.sources = _unique(arrivals)
-        same = {str(arrival.activation) for arrival in arrivals if arrival.sources}
-        if len(same) == 1 and found.activation == "identity" and not crossed:
-            found.activation = arrivals[0].activation
+    def _joined(self, node: Node) -> Arrival:
+        """What arrives where several signals meet."""
+        if node in self._streams.sums:
+            branches = self._streams.sums[node].branches
+            return Arrival(join="add", sources=[one.node for branch in branches for one in branch])
+        data = self._flow.elementwise.data_inputs(node)
+        arrivals = [self.arrival(value) for value in data]
+        if node.kind in ("add", "concatenate"):
+            join: Join = "add" if node.kind == "add" else "concatenate"
+            return Arrival(_common(arrivals), join=join, sources=_unique(arrivals))
+        if node in self._units:
+            return Arrival(self._units[node], sources=_unique(arrivals))
+        # Of an average by attention what is averaged arrives, not what the shares come from.
+        linear = [self.arrival(value) for value in self._flow.linear_inputs(node.value)]
+        return Arrival(sources=_unique([one for one in linear if one.sources] or arrivals))
 
     def _depths(self) -> dict[Node, int]:
         depth: dict[Node, int] = defaultdict(int)
@@ -119,16 +126,46 @@ class Signals:
 
     def _look_ahead(self) -> None:
         for node in self._flow.graph.nodes:
+            if node in self._flow.norms.inner:
+                continue
             for value in node.outputs:
                 source = self._flow.elementwise.source(value).node
                 if self._flow.is_weighted(source) and value.floating:
                     activation = self._flow.elementwise.activation(value)
                     if activation != "identity":
                         self.after[source] = activation
-        for value in self._flow.norms.values():
-            arrival = self.arrival(value)
-            if arrival.plain is not None and arrival.activation == "identity":
-                self.normalized_after.add(arrival.plain)
+        for node in self.weighted:
+            if self._is_only_normalized(node):
+                self.normalized_after.add(node)
+
+    def _is_only_normalized(self, node: Node) -> bool:
+        """Whether something reads the output, and all that does reads it normalized."""
+        waiting, seen, is_normalized = [node], set[Node](), False
+        results = set(self._flow.graph.results)
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            if any(value in results for value in one.outputs):
+                return False
+            for user in one.users:
+                if user in self._flow.norms:
+                    is_normalized = True
+                elif user in self._flow.norms.inner or self._hands_on(user):
+                    waiting.append(user)
+                elif any(value.floating for value in user.outputs):
+                    return False
+        return is_normalized
+
+    def _hands_on(self, node: Node) -> bool:
+        """Whether the node gives on what it gets, up to places, a bias or a constant factor."""
+        if node.kind in ("view", "copy", "slice"):
+            return True
+        data = self._flow.elementwise.data_inputs(node)
+        if len(data) != 1 or node.kind not in ("add", "multiply"):
+            return False
+        return self._flow.elementwise.activation(node.value) == "identity"
 
     def _ends(self) -> tuple[set[Node], set[Node]]:
         """The nodes that a later weight reads, and those that the model's results come from."""
@@ -149,4 +186,10 @@ class Signals:
 
 
 def _unique(arrivals: list[Arrival]) -> list[Node]:
-    return list(dict.fromkeys(node for arrival in arrivals for node in arrival.sources))
+    return list(dict.fromkeys(node for one in arrivals for node in one.sources))[:_MOST]
+
+
+def _common(arrivals: list[Arrival]) -> SiteActivation:
+    """The activation that all of the signals passed, if it is one and the same."""
+    passed = [one.activation for one in arrivals if one.sources]
+    return passed[0] if passed and all(one == passed[0] for one in passed) else "identity"

@@ -7,6 +7,7 @@ from typing import Literal, final
 from torch import nn
 
 from fanin._errors import FaninError, nearest
+from fanin._observe import require_shapes
 from fanin._site import Site
 from fanin._trace._names import Tensors, tensors_of
 from fanin._trace._run import describe, graph_of
@@ -75,6 +76,14 @@ def trace(model: nn.Module, batch: object, *, training: bool | None = None) -> T
     >>> site.activation, site.role
     ('relu', 'readout')
     """
+    if not isinstance(model, nn.Module):
+        raise FaninError(
+            "this is not a model",
+            where="fanin.trace",
+            found=repr(model)[:80],
+            fix="give a torch.nn.Module",
+        )
+    require_shapes(model)
     tensors = tensors_of(model)
     first = bool(training)
     graph = graph_of(model, tensors, batch, training=first)

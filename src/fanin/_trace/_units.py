@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, final
 
 from fanin._gains import Gated, canonical
+from fanin._site import SiteActivation
 from fanin._trace._flow import Flow
 from fanin._trace._graph import Node, Value
 from fanin._trace._propagate import weight_operand
@@ -32,7 +33,7 @@ class Units:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self.purposes: dict[Node, dict[Purpose, Stretch]] = defaultdict(dict)
-        self.names: dict[Node, str] = {}
+        self.names: dict[Node, SiteActivation] = {}
         for node in flow.graph.nodes:
             if node.kind == "attention":
                 self._attention(*node.inputs[:3])
@@ -109,9 +110,8 @@ class Units:
         data = self._flow.elementwise.data_inputs(node)
         if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
             return
-        activations = [self._flow.elementwise.activation(value) for value in data]
-        gate = 1 if activations[0] == "identity" else 0
-        if activations[1 - gate] != "identity":
+        gate = 1 if self._is_nearly_straight(data[0]) else 0
+        if not self._is_nearly_straight(data[1 - gate]):
             return
         found = [self._direct(value) for value in (data[gate], data[1 - gate])]
         if found[0] is None or found[1] is None or not self._share_input(found[0][0], found[1][0]):
@@ -119,14 +119,29 @@ class Units:
         first, second = (self._flow.elementwise.source(value) for value in data)
         if first is second:
             return
-        self._pair(node, found[0], found[1], canonical(Gated(activations[gate])))
+        activation = self._flow.elementwise.activation(data[gate])
+        assert not isinstance(activation, Gated)  # noqa: S101 - a function of one number
+        self._pair(node, found[0], found[1], canonical(Gated(activation)))
+
+    def _is_nearly_straight(self, value: Value) -> bool:
+        """Whether a value is what a layer gave, at most kept within bounds."""
+        if self._flow.elementwise.activation(value) == "identity":
+            return True
+        bending = [
+            node for node in self._flow.elementwise.step(value).nodes if node.kind == "pointwise"
+        ]
+        return all(node.operation in ("clamp", "clamp_min", "clamp_max") for node in bending)
 
     def _pair(
-        self, node: Node, gate: tuple[Node, Stretch], value: tuple[Node, Stretch], name: object
+        self,
+        node: Node,
+        gate: tuple[Node, Stretch],
+        value: tuple[Node, Stretch],
+        name: SiteActivation,
     ) -> None:
         self.purposes[gate[0]].setdefault("gate", gate[1])
         self.purposes[value[0]].setdefault("gate_value", value[1])
-        self.names[node] = name if isinstance(name, str) else "bilinear"
+        self.names[node] = name
 
     def _direct(self, value: Value) -> tuple[Node, Stretch] | None:
         """The layer whose outputs, or a stretch of them, the value is a function of."""
