@@ -13,6 +13,8 @@ from fanin.initializers._target import has_no_data
 __all__ = ["built"]
 
 _MARKS: Final = ("_no_reinit", "_is_hf_initialized")
+_NEAR: Final = 0.01
+"""A weight whose largest entry is this much of 1 / sqrt(fan_in) is meant to be nearly zero."""
 _ABSURD: Final = 1e10
 """No start has entries of this size; memory that was never written often has."""
 
@@ -36,9 +38,17 @@ def built(tensor: Tensor, owner: nn.Module, layout: Layout | None, *, is_bias: b
         return "not finite"
     if low == high and (values.numel() > 1 or low in (0.0, 1.0) or values.dim() == 0):
         return _constant(low)
+    return _set_apart(values, owner, layout) if is_bias else _shaped(values, layout)
+
+
+def _shaped(values: Tensor, layout: Layout | None) -> str:
+    """A weight that is an identity, or so small that it is meant to be nearly nothing."""
     if _is_identity(values):
         return "identity"
-    return _set_apart(values, owner, layout) if is_bias else ""
+    largest = float(values.abs().max())
+    if layout is not None and layout.has_fans and largest < _NEAR / sqrt(layout.fan_in):
+        return f"nearly zero: up to {largest:.3g}"
+    return ""
 
 
 def _constant(value: float) -> str:

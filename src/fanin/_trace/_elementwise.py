@@ -9,6 +9,7 @@ from typing import Final, final
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fanin._gains import identify
 from fanin._site import SiteActivation
@@ -127,7 +128,8 @@ class Elementwise:
     def _identified(self, step: Step, key: tuple[object, ...]) -> SiteActivation:
         function = Replay(step, self._data, key)
         try:
-            return identify(function) or function
+            with _disable_current_modes():
+                return identify(function) or function
         except (RuntimeError, TypeError, NotImplementedError):
             # The replay failed: which function it is stays unknown, and is not guessed.
             return "identity"

@@ -144,6 +144,9 @@ class Flow:
         one: Value | None = value
         while one is not None:
             if self.elementwise.activation(one) != "identity":
+                while one.node.kind in _SAME_PLACES:
+                    yield one
+                    one = one.node.inputs[0]
                 yield one
                 return
             source = self.elementwise.source(one)

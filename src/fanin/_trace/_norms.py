@@ -73,7 +73,7 @@ class Norms:
         if len(data) != 2:
             return signal
         mean = self._elementwise.source(data[1]).node
-        if mean.operation != "mean":
+        if mean.operation not in ("mean", "var_mean", "std_mean"):
             return signal
         about = self._elementwise.source(mean.inputs[0])
         if about is not self._elementwise.source(data[0]):

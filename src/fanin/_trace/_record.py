@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
+from math import prod
 from typing import Any, final
 
 import torch
@@ -70,7 +71,10 @@ class Recorder:
         if name == "addcmul":
             self._product_and_sum(arguments, keywords, outputs[0], written=written)
             return
-        node = self._node(name, kind_of(operation, name), inputs, arguments, keywords)
+        kind = kind_of(operation, name)
+        if kind == "slice" and len(outputs) == 1 and outputs[0].numel() == first_size(inputs):
+            kind = "view"
+        node = self._node(name, kind, inputs, arguments, keywords)
         node.function = operation.overloadpacket
         for tensor in outputs:
             value = node.output(tuple(tensor.shape), is_continuous(tensor))
@@ -149,6 +153,11 @@ class Recorder:
         return args
 
 
+def first_size(inputs: tuple[Value, ...]) -> int:
+    """How many entries the first input has."""
+    return prod(inputs[0].shape) if inputs else 0
+
+
 def _summed(
     name: str, arguments: tuple[object, ...], keywords: Mapping[str, object]
 ) -> Value | None:
@@ -192,6 +201,8 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        if func.namespace == "prim":
+            return func(*args, **(kwargs or {}))
         if func._can_decompose() and not self.recorder.is_hidden:  # noqa: SLF001
             # Only in inference mode does a composite operation arrive here whole.
             with self:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from fanin._site import Residual
 from fanin._trace._elementwise import is_repeated
@@ -11,6 +11,7 @@ from fanin._trace._graph import Node, Value
 
 __all__ = ["ResidualSum", "Streams"]
 
+_SCORING: Final = ("view", "copy", "add", "multiply")
 Norm = Literal["none", "pre", "post"]
 
 
@@ -53,11 +54,7 @@ class Streams:
 
     def _residual_sum(self, node: Node) -> ResidualSum | None:
         data = [value for value in node.inputs if self._carries(value, node)]
-        if (
-            len(data) != 2
-            or self._are_scores(node)
-            or self._flow.elementwise.step(node.value).nodes
-        ):
+        if len(data) != 2 or self.are_scores(node) or self._flow.elementwise.step(node.value).nodes:
             return None
         ways = ((data[0], data[1]), (data[1], data[0]))
         for skip, branch in ways:
@@ -70,7 +67,7 @@ class Streams:
                 return found
         return None
 
-    def _are_scores(self, node: Node) -> bool:
+    def are_scores(self, node: Node) -> bool:
         """Whether a softmax reads the sum: scores of attention, with a bias for each position."""
         waiting, seen = [node], set[Node]()
         while waiting:
@@ -80,7 +77,7 @@ class Streams:
             seen.add(one)
             if any(user in self._flow.softmaxes for user in one.users):
                 return True
-            waiting += [user for user in one.users if user.kind in ("view", "copy")]
+            waiting += [user for user in one.users if user.kind in _SCORING]
             waiting += [user for user in one.users if user.operation in ("masked_fill", "where")]
         return False
 
@@ -105,7 +102,8 @@ class Streams:
         """Whether a branch does more than move its input's entries around."""
         return any(
             self._flow.is_weighted(node)
-            or node.kind in ("attention", "softmax", "pool", "reduce", "other")
+            or node.kind in ("attention", "softmax", "pool", "other")
+            or (node.kind == "reduce" and node.operation not in ("sum", "mean"))
             for node in inside
         )
 
@@ -178,7 +176,7 @@ class Streams:
     def _branches(self, found: ResidualSum) -> list[list[Reached]]:
         """The writers of a sum, by branch: several that are added to one another are several."""
         stop = {found.start, *(one.node.value for one in self.sums.values() if one is not found)}
-        parts = self._parts(found.branch, stop)
+        parts = self.parts(found.branch, stop)
         branches = [self._flow.reached(part, stop) for part in parts]
         return [
             writers
@@ -188,7 +186,7 @@ class Streams:
             if writers
         ]
 
-    def _parts(self, value: Value, stop: set[Value]) -> list[Value]:
+    def parts(self, value: Value, stop: set[Value]) -> list[Value]:
         """The terms of a sum of sums."""
         elementwise, waiting, seen = self._flow.elementwise, [value], set[Value]()
         parts: list[Value] = []
@@ -215,7 +213,10 @@ class Streams:
             start = self._flow.data_of(one.shortcut) if one.shortcut else one.skip
             parent, through_norm = self._before(start)
             one.parent = parent
-            if parent is not None and through_norm and parent.norm == "none":
+            if through_norm and one.shortcut is not None:
+                # What stands before a shortcut, the branch reads too.
+                one.norm = "pre"
+            elif parent is not None and through_norm and parent.norm == "none":
                 parent.norm = "post"
             if self._reads_through_norm(one):
                 one.norm = "pre"

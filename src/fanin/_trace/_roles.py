@@ -15,6 +15,7 @@ from fanin._layout._uses import (
 from fanin._site import SiteRole
 from fanin._trace._flow import Flow
 from fanin._trace._graph import Node, Value
+from fanin._trace._propagate import weight_operand
 from fanin._trace._residual import Streams
 from fanin._trace._signals import Signals
 from fanin._trace._units import Purpose, Stretch, Units
@@ -57,7 +58,7 @@ class Reading:
         self.flow = flow
         self.streams = Streams(flow)
         self.units = Units(flow)
-        self.signals = Signals(flow, self.streams, self.units.names)
+        self.signals = Signals(flow, self.streams, self.units)
         self.writers = self.streams.writers()
         self.shortcuts = self.streams.shortcuts()
         self.branches = self.streams.branches()
@@ -95,16 +96,22 @@ class Reading:
 
     def _role(self, node: Node, place: int, value: Value) -> tuple[SiteRole, Value | None]:
         if node.kind == "product":
-            return self._weight_role(node), value
+            is_weight = value is weight_operand(node) and node not in self.units.scores
+            return (self._weight_role(node), value) if is_weight else ("elementwise", None)
         if node.kind == "lookup" or (node.operation in _LOOKUPS and place == 0):
-            return ("bias" if self._is_added_to_product(node) else "embedding"), value
+            return self._lookup_role(node), value
         if node.kind == "norm":
             return ("norm_scale" if place == 1 else "norm_shift"), None
+        named: dict[str, SiteRole] = {"_prelu_kernel": "slope", "prelu": "slope"}
         if node.kind == "recurrent":
             return "weight", None
-        if node.operation in ("_prelu_kernel", "prelu"):
-            return "slope", None
-        return self._elementwise_role(node, value), None
+        return named.get(node.operation) or self._elementwise_role(node, value), None
+
+    def _lookup_role(self, node: Node) -> SiteRole:
+        if self._is_added_to_product(node):
+            return "bias"
+        # Rows of scores, such as of relative positions, are no signal of the model.
+        return "elementwise" if self.streams.are_scores(node) else "embedding"
 
     def _is_added_to_product(self, node: Node) -> bool:
         """Whether rows that were picked are the biases of as many picked matrices."""
@@ -147,17 +154,34 @@ class Reading:
             return "branch_scale"
         others = [one for one in node.inputs if one is not value]
         sources = [self.flow.elementwise.source(one).node for one in others]
-        if any(source in self.flow.norms for source in sources):
+        is_bent = self._is_function(value)
+        if any(source in self.flow.norms for source in sources) and not is_bent:
             return "norm_scale" if node.kind == "multiply" else "norm_shift"
         if node.operation == "bias":
             return "bias"
         if node.kind == "add" and any(self._is_product_of(one, value) for one in others):
-            return "bias"
+            return "elementwise" if is_bent else "bias"
         return "elementwise"
+
+    def _is_function(self, value: Value) -> bool:
+        """Whether a parameter is used through a function of it, such as its exponential."""
+        node = value.node
+        while node.kind != "parameter" and node.inputs:
+            if node.kind == "pointwise":
+                return True
+            own = [one for one in node.inputs if one.parameter == value.parameter]
+            if not own:
+                return False
+            node = own[0].node
+        return False
 
     def _is_product_of(self, product: Value, bias: Value) -> bool:
         """Whether ``bias`` is added to each output of a product, before anything else happens."""
         origin = product.origin.product if product.origin else None
+        weight = weight_operand(origin) if origin is not None else None
+        if weight is None or _owner(weight.parameter) != _owner(bias.parameter):
+            # Of another module's outputs it is a shift with a start of its own.
+            return False
         if origin is None or self.flow.elementwise.activation(product) != "identity":
             return False
         axes = product.axes
@@ -175,19 +199,18 @@ class Reading:
         counts: dict[Node, int] = {}
         stop = {node.value for node in self.streams.sums}
         for node in self.flow.graph.of_kind("add"):
-            if node in self.streams.sums or len(self.flow.elementwise.data_inputs(node)) != 2:
+            is_function = bool(self.flow.elementwise.step(node.value).nodes)
+            if node in self.streams.sums or is_function or node in self.flow.norms.inner:
                 continue
-            if self.flow.elementwise.step(node.value).nodes:
-                continue
+            parts = self.streams.parts(node.value, stop)
+            reached = [self.flow.reached(part, stop) for part in parts]
             terms = [
-                self.flow.reached(one, stop) for one in self.flow.elementwise.data_inputs(node)
+                {one.node for one in term if not one.normalized}
+                for term in reached
+                if any(not one.normalized for one in term)
             ]
-            if not all(terms):
-                continue
-            reached = {one.node for term in terms for one in term if not one.normalized}
-            for one in reached:
-                if one not in self.writers:
-                    counts[one] = max(counts.get(one, 1), len(reached))
+            for one in {one for term in terms for one in term} - set(self.writers):
+                counts[one] = max(counts.get(one, 1), len(terms))
         return counts
 
     def purposes(self, node: Node) -> list[tuple[Purpose, Stretch]]:
@@ -229,6 +252,10 @@ class Reading:
         return with_blocks(
             found, [Block(names.get(name, name), stretch.size) for name, stretch in ordered]
         )
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _what_it_does(role: SiteRole) -> str:

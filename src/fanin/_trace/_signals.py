@@ -7,13 +7,14 @@ from typing import Final, Literal, final
 from fanin._site import SiteActivation
 from fanin._trace._flow import Flow
 from fanin._trace._graph import Node, Value
+from fanin._trace._propagate import weight_operand
 from fanin._trace._residual import Streams
+from fanin._trace._units import Units
 
 __all__ = ["Arrival", "Signals"]
 
 _PASSED: Final = ("view", "slice", "copy", "move", "pool", "reduce")
-_MOST: Final = 64
-"""So many sources of one signal are named."""
+_WRITES: Final = ("overwritten", "index_put", "scatter", "index_copy", "slice_scatter")
 Join = Literal["none", "add", "concatenate"]
 
 
@@ -25,7 +26,8 @@ class Arrival:
     activation: SiteActivation = "identity"
     normalized: bool = False
     join: Join = "none"
-    sources: list[Node] = field(default_factory=list)
+    sources: dict[object, Node] = field(default_factory=dict)
+    """By parameter, so that a weight that ran many times is one."""
     plain: Node | None = None
     """The one weight that it comes from, with no norm, sum or gate in between."""
 
@@ -34,8 +36,9 @@ class Arrival:
 class Signals:
     """For each weighted node, what arrives at it and what follows it."""
 
-    def __init__(self, flow: Flow, streams: Streams, units: dict[Node, SiteActivation]) -> None:
-        self._flow, self._streams, self._units = flow, streams, units
+    def __init__(self, flow: Flow, streams: Streams, units: Units) -> None:
+        self._flow, self._streams = flow, streams
+        self._units, self._averages = units.names, units.averages
         self._starts = {one.start for one in streams.sums.values()}
         self.weighted = [node for node in flow.graph.nodes if flow.is_weighted(node)]
         self._known: dict[Value, Arrival] = {}
@@ -66,7 +69,7 @@ class Signals:
         node = source.node
         if self._flow.is_weighted(node):
             plain = None if source in self._starts else node
-            return Arrival(activation, sources=[node], plain=plain)
+            return Arrival(activation, sources={_weight(node): node}, plain=plain)
         if node in self._flow.norms:
             before = self.arrival(self._flow.norms[node])
             return Arrival(activation, normalized=True, sources=before.sources, join=before.join)
@@ -81,6 +84,11 @@ class Signals:
         data = self._flow.elementwise.data_inputs(node)
         if not data:
             return Arrival(activation)
+        if node.operation in _WRITES and len(data) > 1:
+            arrivals = [self.arrival(value) for value in data]
+            sources = _unique(arrivals)
+            join: Join = "concatenate" if len(sources) > 1 else "none"
+            return Arrival(activation, join=join, sources=sources)
         before = self.arrival(data[0])
         return replace(before, activation=activation) if activation != "identity" else before
 
@@ -88,7 +96,8 @@ class Signals:
         """What arrives where several signals meet."""
         if node in self._streams.sums:
             branches = self._streams.sums[node].branches
-            return Arrival(join="add", sources=[one.node for branch in branches for one in branch])
+            writers = [one.node for branch in branches for one in branch]
+            return Arrival(join="add", sources={_weight(one): one for one in writers})
         data = self._flow.elementwise.data_inputs(node)
         arrivals = [self.arrival(value) for value in data]
         if node.kind in ("add", "concatenate"):
@@ -96,7 +105,9 @@ class Signals:
             return Arrival(_common(arrivals), join=join, sources=_unique(arrivals))
         if node in self._units:
             return Arrival(self._units[node], sources=_unique(arrivals))
-        # Of an average by attention what is averaged arrives, not what the shares come from.
+        if node in self._averages:
+            # What is averaged arrives, not what the shares come from.
+            return Arrival(sources=self.arrival(self._averages[node]).sources)
         linear = [self.arrival(value) for value in self._flow.linear_inputs(node.value)]
         return Arrival(sources=_unique([one for one in linear if one.sources] or arrivals))
 
@@ -160,7 +171,7 @@ class Signals:
 
     def _hands_on(self, node: Node) -> bool:
         """Whether the node gives on what it gets, up to places, a bias or a constant factor."""
-        if node.kind in ("view", "copy", "slice"):
+        if node.kind in ("view", "copy", "slice", "pool") or node.operation == "native_dropout":
             return True
         data = self._flow.elementwise.data_inputs(node)
         if len(data) != 1 or node.kind not in ("add", "multiply"):
@@ -185,8 +196,14 @@ class Signals:
         return node in self.leaves and node not in self.feeds
 
 
-def _unique(arrivals: list[Arrival]) -> list[Node]:
-    return list(dict.fromkeys(node for one in arrivals for node in one.sources))[:_MOST]
+def _weight(node: Node) -> object:
+    weight = weight_operand(node)
+    return node if weight is None or node.kind == "recurrent" else weight.parameter
+
+
+def _unique(arrivals: list[Arrival]) -> dict[object, Node]:
+    """The sources of all, one for each parameter however often it ran."""
+    return {key: node for one in arrivals for key, node in one.sources.items()}
 
 
 def _common(arrivals: list[Arrival]) -> SiteActivation:

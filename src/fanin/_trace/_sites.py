@@ -126,7 +126,7 @@ def _around(reading: Reading, site: Site, nodes: list[Node]) -> Site:
         activation_after=signals.after.get(first, "identity"),
         normalized_input=arrival.normalized,
         normalized_output=first in signals.normalized_after,
-        sources=_names(arrival.sources),
+        sources=_names(list(arrival.sources.values())),
         join=arrival.join,
         summands=reading.summands(first),
         residual=place,

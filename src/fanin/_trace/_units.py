@@ -34,6 +34,11 @@ class Units:
         self._flow = flow
         self.purposes: dict[Node, dict[Purpose, Stretch]] = defaultdict(dict)
         self.names: dict[Node, SiteActivation] = {}
+        self.scores: set[Node] = set()
+        """The products of queries and keys."""
+        self.averages: dict[Node, Value] = {}
+        """The products of shares and values, and what is averaged."""
+        self._feeding = self._before_weights()
         for node in flow.graph.nodes:
             if node.kind == "attention":
                 self._attention(*node.inputs[:3])
@@ -45,6 +50,14 @@ class Units:
                 self._glu(node)
             elif node.operation in ("topk", "max", "argmax"):
                 self._router(node)
+
+    def _before_weights(self) -> set[Node]:
+        """The nodes whose results a later weight reads."""
+        found: set[Node] = set()
+        for node in reversed(self._flow.graph.nodes):
+            if node in found or self._flow.is_weighted(node):
+                found |= {value.node for value in node.inputs}
+        return found
 
     def _attention(self, query: Value, key: Value, value: Value) -> None:
         inputs: dict[Purpose, Value] = {"query": query, "key": key, "value": value}
@@ -71,6 +84,8 @@ class Units:
                 continue
             scores = self._behind(softmax.inputs[0], self._are_scores, through_sums=True)
             if scores is not None and len(scores.inputs) == 2:
+                self.scores.add(scores)
+                self.averages[node] = value
                 query, key = scores.inputs[:: 1 if self._is_over_last(softmax) else -1]
                 self._attention(query, key, value)
             return
@@ -108,6 +123,8 @@ class Units:
     def _product_unit(self, node: Node) -> None:
         """activation(a) * b with a, b two layers of one input, or the halves of one."""
         data = self._flow.elementwise.data_inputs(node)
+        if node not in self._feeding:
+            return
         if len(data) != 2 or self._flow.elementwise.step(node.value).nodes:
             return
         gate = 1 if self._is_nearly_straight(data[0]) else 0
@@ -146,14 +163,11 @@ class Units:
     def _direct(self, value: Value) -> tuple[Node, Stretch] | None:
         """The layer whose outputs, or a stretch of them, the value is a function of."""
         source = self._flow.elementwise.source(value)
-        one = source
-        while one.node.kind in ("slice", "view", "copy"):
-            if self._flow.elementwise.activation(one) != "identity":
-                return None
-            one = self._flow.elementwise.source(one.node.inputs[0])
-        if one.node.kind != "product" or not self._flow.is_weighted(one.node):
+        product = source.origin.product if source.origin else None
+        if product is None or not self._flow.is_weighted(product):
             return None
-        return one.node, _stretch(source)
+        reached = {one.node for one in self._flow.reached(source)}
+        return (product, _stretch(source)) if product in reached else None
 
     def _share_input(self, first: Node, second: Node) -> bool:
         if first is second:
