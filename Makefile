@@ -39,5 +39,5 @@ clean:
 	touch $@
 
 .venv/dev: .venv/run
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plot,test,check,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plot,test,zoo,check,docs]'
 	touch $@

@@ -10,8 +10,11 @@ from pathlib import Path
 import torch
 
 import fills
+import calibrate
 import orthogonal
+import plan
 import start_up
+import tracing
 from fanin import __version__
 from fanin._engine import describe
 from timing import Row, table
@@ -23,6 +26,10 @@ SECTIONS = {
     "small": ("Many small parameters", fills.small),
     "parts": ("A part of a parameter", fills.parts),
     "orthogonal": ("Orthogonal matrices", orthogonal.rows),
+    "trace": ("Tracing", tracing.ratios),
+    "meta": ("A model without memory", tracing.without_memory),
+    "plan": ("Plan and apply", plan.applying),
+    "calibrate": ("Calibration in one pass", calibrate.calibrate),
     "start-up": ("Start-up", start_up.start_up),
 }
 

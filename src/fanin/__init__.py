@@ -10,27 +10,41 @@ from typing import TYPE_CHECKING
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin import initializers, nn
+    from fanin import initializers, nn, recipes
     from fanin._errors import FaninError
     from fanin._fill import fill
     from fanin._gains import Gated, Moments, gain, moments
     from fanin._layout import Block, Fans, Layout, fans, layout
+    from fanin._plan import Coverage, Entry, Plan, Receipt, initialize, plan
+    from fanin._site import Residual, Site
+    from fanin._trace import Trace, trace
 
 __all__ = [
     "Block",
+    "Coverage",
+    "Entry",
     "FaninError",
     "Fans",
     "Gated",
     "Layout",
     "Moments",
+    "Plan",
+    "Receipt",
+    "Residual",
+    "Site",
+    "Trace",
     "__version__",
     "fans",
     "fill",
     "gain",
+    "initialize",
     "initializers",
     "layout",
     "moments",
     "nn",
+    "plan",
+    "recipes",
+    "trace",
 ]
 
 _HOME = {
@@ -38,11 +52,14 @@ _HOME = {
     "_fill": ("fill",),
     "_gains": ("Gated", "Moments", "gain", "moments"),
     "_layout": ("Block", "Fans", "Layout", "fans", "layout"),
+    "_plan": ("Coverage", "Entry", "Plan", "Receipt", "initialize", "plan"),
+    "_site": ("Residual", "Site"),
+    "_trace": ("Trace", "trace"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in ("initializers", "nn"):
+    if name in ("initializers", "nn", "recipes"):
         return import_module(f"fanin.{name}")
     for module, names in _HOME.items():
         if name in names:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from fanin._errors import FaninError
 from fanin._text import plain
@@ -18,14 +18,21 @@ UNHEALTHY: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 STARTS: Final = "torch_default,kaiming_normal,xavier_uniform,orthogonal_relu"
+WHERE_MODELS_ARE: Final = (
+    "TARGET is pkg.mod:name or file.py:name of a function, class or model, whose code is run; "
+    "hf:NAME, a model type, class or config.json of transformers; timm:NAME; "
+    "or FILE.json, a plan that was saved. Nothing is downloaded."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not healthy, 2 bad usage, 130 Ctrl-C."""
     try:
-        return _run(_parser().parse_args(argv))
+        options = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse leaves this way after --help, --version and bad usage
         return stop.code if isinstance(stop.code, int) else USAGE
+    try:
+        return _run(options)
     except FaninError as error:
         return _complain(f"error: {error}", USAGE)
     except BrokenPipeError:
@@ -44,15 +51,35 @@ def _complain(text: str, code: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    """Import the command's work, now that its words are right, and do it."""
     if options.command == "doctor":
         from fanin._doctor import doctor
 
         return DONE if doctor() else UNHEALTHY
-    from fanin._tour import tour
+    if options.command == "tour":
+        from fanin._tour import tour
 
-    names = [name.strip() for name in options.starts.split(",") if name.strip()]
-    tour(names, seed=options.seed, fast=options.fast, out=options.out, as_json=options.json)
-    return DONE
+        names = [name.strip() for name in options.starts.split(",") if name.strip()]
+        tour(names, seed=options.seed, fast=options.fast, out=options.out, as_json=options.json)
+        return DONE
+    from fanin import _commands
+
+    question = _commands.Question(
+        target=options.target,
+        settings=options.set,
+        inputs=options.input,
+        batch=options.batch,
+        recipe=options.recipe,
+        training=None if options.mode is None else options.mode == "training",
+        meta=options.meta,
+    )
+    if options.command == "explain":
+        _commands.explain_model(question, options.name)
+        return DONE
+    healthy = _commands.plan_model(
+        question, save=options.save, as_json=options.json, strict=options.strict
+    )
+    return DONE if healthy else UNHEALTHY
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,17 +90,84 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fanin {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_plan(commands)
+    _add_explain(commands)
     _add_tour(commands)
-    text = "say which engine draws, what is installed, and check the random numbers"
-    commands.add_parser("doctor", help=text, description=_sentence(text), formatter_class=_wide)
+    _add_command(
+        commands,
+        "doctor",
+        "say which engine draws, what is installed, and check the random numbers",
+    )
     return parser
 
 
-def _add_tour(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "show on real digits what starting weights do: the problem, cause, cure and proof"
-    parser = commands.add_parser(
-        "tour", help=text, description=_sentence(text), formatter_class=_wide
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - its only name
+
+
+def _add_command(
+    commands: _Commands, name: str, text: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=text, description=_sentence(text), epilog=epilog, formatter_class=_wide
     )
+
+
+def _add_plan(commands: _Commands) -> None:
+    text = "say how every parameter of a model is to start, and why"
+    parser = _add_command(commands, "plan", text, WHERE_MODELS_ARE)
+    _add_model(parser)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="save the plan as JSON")
+    parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 if a tensor is claimed by nobody"
+    )
+
+
+def _add_explain(commands: _Commands) -> None:
+    text = "say how some parameters of a model are to start: formula, numbers, reason, paper"
+    parser = _add_command(commands, "explain", text, WHERE_MODELS_ARE)
+    _add_model(parser)
+    parser.add_argument(
+        "name", nargs="+", metavar="NAME", help="a parameter, or several: 'layers.*.weight'"
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="the model, or a saved plan; see below")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the function, or a value of the configuration; may be repeated",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="what the model runs on: 64x784, int:2x16, mask=bool:2x16; repeat it for several "
+        "(default: what the model declares)",
+    )
+    parser.add_argument(
+        "--batch", metavar="WHERE", help="pkg.mod:name or file.py:name that gives what it runs on"
+    )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="a recipe, or pkg.mod:name (default: steady)"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("evaluation", "training"),
+        help="the mode to run it in (default: evaluation, and training for what did not run)",
+    )
+    parser.add_argument(
+        "--meta", action="store_true", help="make the model without memory for its weights"
+    )
+
+
+def _add_tour(commands: _Commands) -> None:
+    text = "show on real digits what starting weights do: the problem, cause, cure and proof"
+    parser = _add_command(commands, "tour", text)
     parser.add_argument("--fast", action="store_true", help="a shorter look, under 20 seconds")
     parser.add_argument(
         "--out",

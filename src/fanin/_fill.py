@@ -11,6 +11,8 @@ from typing import TypeVar, cast, final
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from fanin._errors import FaninError, nearest
 from fanin._layout import Layout, layout
@@ -18,7 +20,21 @@ from fanin.initializers import Initializer, InitializerLike, as_initializer
 from fanin.initializers._base import take_seed
 from fanin.initializers._target import has_no_data, require_writable
 
-__all__ = ["argument_names", "as_values", "fill", "fill_chosen", "parameter_names"]
+__all__ = [
+    "Draw",
+    "Job",
+    "argument_names",
+    "as_values",
+    "fill",
+    "fill_chosen",
+    "is_computed",
+    "kept_for",
+    "padding_row",
+    "parameter_names",
+    "refresh",
+    "said_of",
+    "wanted_for",
+]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -36,6 +52,8 @@ def parameter_names(module: nn.Module) -> dict[str, tuple[str, ...]]:
     """
     own = [name for name, value in module._parameters.items() if value is not None]  # noqa: SLF001
     own += list(getattr(module, "parametrizations", {}))
+    for local, hook in _hooks(module).items():
+        own = [local, *(name for name in own if name not in _behind(local, hook))]
     kinds: dict[str, list[str]] = {}
     for name in own:
         kinds.setdefault(_kind(module, name), []).append(name)
@@ -65,29 +83,80 @@ def argument_names(module: nn.Module) -> tuple[str, ...]:
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Draw:
+    """The draw of one parameter, into any tensor of its shape."""
+
+    initializer: Initializer
+    layout: Layout | None
+    stream: str
+    """The name of its stream of random numbers."""
+    place: str
+    """How an error names it."""
+    padding_row: int | None = None
+    """The row of an embedding that is zero afterwards."""
+
+    def fill_(self, tensor: Tensor, seed: int) -> Tensor:
+        """``tensor`` becomes the draw for ``seed``, in place; it is returned."""
+        with said_of(self.place):
+            self.initializer.fill_(tensor, layout=self.layout, seed=seed, name=self.stream)
+        axes = self.layout
+        if self.padding_row is not None and axes is not None and "lookup" in axes.axes:
+            with torch.no_grad():
+                axes.row(tensor, self.padding_row).zero_()
+        return tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A draw, and the parameter of a module that is to become it."""
+
     owner: nn.Module
     name: str
-    initializer: Initializer
-    layout: Layout
-    stream_name: str
-    parametrized: bool
+    draw: Draw
 
     @property
-    def place(self) -> str:
-        return f"{type(self.owner).__name__}.{self.name}"
+    def computed(self) -> bool:
+        """Whether the module computes it from other tensors, and must be written through them."""
+        return is_computed(self.owner, self.name)
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """The tensors that the module keeps for it."""
+        return kept_for(self.owner, self.name)
 
     @property
     def stored(self) -> Tensor:
-        """The parameter; of a parametrized one, what is kept in its place.
+        """The parameter; of a computed one, the first of what is kept in its place.
 
         Reading the parameter itself would compute it, and spectral norm counts each reading.
         """
-        if self.parametrized:
-            return next(_parametrization(self.owner, self.name).parameters())
-        tensor = getattr(self.owner, self.name)
-        assert isinstance(tensor, Tensor)  # noqa: S101 - the layout was read from it
-        return tensor
+        return self.kept[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape to draw."""
+        layout = self.draw.layout
+        return tuple(self.stored.shape) if layout is None else layout.shape
+
+    def aside(self, seed: int) -> Tensor:
+        """The draw in a tensor of its own; the parameter is only looked at."""
+        stored = self.stored
+        if not self.computed:
+            with said_of(self.draw.place):
+                require_writable(stored)
+        return self.draw.fill_(stored.new_empty(self.shape), seed)
+
+
+def padding_row(module: nn.Module) -> int | None:
+    """The row of an embedding that starts at zero: no gradient reaches it, so a draw would stay.
+
+    >>> padding_row(nn.Embedding(5, 2, padding_idx=3)), padding_row(nn.Linear(2, 2))
+    (3, None)
+    """
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return module.padding_idx
+    return None
 
 
 def as_values(initializers: Mapping[str, InitializerLike | None]) -> dict[str, Initializer]:
@@ -95,13 +164,13 @@ def as_values(initializers: Mapping[str, InitializerLike | None]) -> dict[str, I
     values = {}
     for name, given in initializers.items():
         if given is not None:
-            with _said_of(f"{name}={given!r}", instead=True):
+            with said_of(f"{name}={given!r}", instead=True):
                 values[name] = as_initializer(given)
     return values
 
 
 @contextmanager
-def _said_of(place: str, *, instead: bool = False) -> Iterator[None]:
+def said_of(place: str, *, instead: bool = False) -> Iterator[None]:
     """An error inside is raised again with ``place`` before, or instead of, where it was."""
     try:
         yield
@@ -162,81 +231,130 @@ def fill_chosen(
     if all(has_no_data(job.stored) for job in jobs):
         with torch.no_grad():
             for job in jobs:
-                _fill_in_place(job, job.stored, 0)  # refuses what could not be drawn
+                job.aside(0)  # refuses what could not be drawn
         return
     number = take_seed(seed, generator)
     # The largest is drawn in place and last, the others aside and before: whatever fails, nothing
     # has been written, and no second copy of the largest is made.
-    plain = sorted(
-        (job for job in jobs if not job.parametrized), key=lambda job: prod(job.layout.shape)
-    )
+    plain = sorted((job for job in jobs if not job.computed), key=lambda job: prod(job.shape))
     with torch.no_grad():
-        aside = [(job.stored, _draw(job, number)) for job in plain[:-1]]
+        aside = [(job.stored, job.aside(number)) for job in plain[:-1]]
         for job in jobs:
-            if job.parametrized:
-                aside += _behind(job, _draw(job, number))
+            if job.computed:
+                aside += zip(job.kept, wanted_for(job, job.aside(number)), strict=True)
         for job in plain[-1:]:
-            _fill_in_place(job, job.stored, number)
+            job.draw.fill_(job.stored, number)
         for stored, value in aside:
             stored.copy_(value)
+    for job in jobs:
+        refresh(job.owner, job.name)
 
 
-def _draw(job: _Job, seed: int) -> Tensor:
-    stored = job.stored
-    if not job.parametrized:
-        require_writable(stored)
-    aside = torch.empty(job.layout.shape, dtype=stored.dtype, device=stored.device)
-    return _fill_in_place(job, aside, seed)
+def is_computed(module: nn.Module, name: str) -> bool:
+    """Whether ``module`` computes its parameter ``name`` from others, as weight norm does.
+
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    >>> is_computed(layer, "weight"), is_computed(layer, "bias")
+    (True, False)
+    """
+    return parametrize.is_parametrized(module, name) or name in _hooks(module)
 
 
-def _behind(job: _Job, value: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What a parametrization keeps, and what it is to keep for ``value``; found on a copy."""
-    trial = deepcopy(job.owner)
+def kept_for(module: nn.Module, name: str) -> list[Tensor]:
+    """The parameters and buffers that ``module`` keeps for ``name``: itself, or what it comes from.
+
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> [tuple(tensor.shape) for tensor in kept_for(layer, "weight")]
+    [(3, 1), (3, 2)]
+    """
+    hook = _hooks(module).get(name)
+    if parametrize.is_parametrized(module, name):
+        return _tensors(_parametrization(module, name))
+    if hook is not None:
+        return [getattr(module, stored) for stored in _behind(name, hook)]
+    tensor = getattr(module, name)
+    assert isinstance(tensor, Tensor)  # noqa: S101 - the layout was read from it
+    return [tensor]
+
+
+def wanted_for(job: Job, value: Tensor) -> list[Tensor]:
+    """What `kept_for` is to be, so that the computed parameter is ``value``; the module stays.
+
+    Raises:
+        FaninError: for a parametrization that takes no value, or cannot express this one.
+    """
+    hook = _hooks(job.owner).get(job.name)
+    if hook is None:
+        wanted, made = _through_copy(job, value)
+    elif isinstance(hook, WeightNorm):
+        lengths = torch.norm_except_dim(value, 2, hook.dim)
+        wanted, made = [value, lengths], value / lengths
+    else:
+        wanted, made = [value], value / value.norm()
+    if not bool(torch.isfinite(made).all()):
+        under = type(hook).__name__ if hook else _kinds(_parametrization(job.owner, job.name))
+        raise FaninError(
+            "the parametrization cannot express this start: it gives numbers that are not finite",
+            where=job.draw.place,
+            found=f"{job.draw.initializer!r} under {under}",
+            fix="give a start without zero rows; weight norm, for one, divides by their norm",
+        )
+    return wanted
+
+
+def refresh(module: nn.Module, name: str) -> None:
+    """Let legacy weight norm compute its weight, which it else does when the layer runs."""
+    hook = _hooks(module).get(name)
+    if isinstance(hook, WeightNorm):
+        with torch.enable_grad():
+            setattr(module, name, hook.compute_weight(module))
+
+
+def _through_copy(job: Job, value: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What a copy of the parametrization keeps for ``value``, and what it makes of that."""
+    trial = deepcopy(_parametrization(job.owner, job.name))
     try:
-        setattr(trial, job.name, value)
-        # Before the weight is read: spectral norm steps when it is.
-        wanted = [tensor.clone() for tensor in _kept(trial, job.name)]
+        # What ``module.weight = value`` calls.
+        trial.right_inverse(value)
+        # Before the weight is computed: spectral norm steps when it is.
+        wanted = [tensor.clone() for tensor in _tensors(trial)]
     except Exception as error:  # noqa: BLE001 - a parametrization is the user's own code
         raise FaninError(
             "the parametrization does not take a value",
-            where=job.place,
+            where=job.draw.place,
             found=f"{type(error).__name__}: {error}".splitlines()[0],
             fix="give it a right_inverse, or initialize what it is made of",
         ) from None
-    if not bool(torch.isfinite(getattr(trial, job.name)).all()):
-        raise FaninError(
-            "the parametrization cannot express this start: it gives numbers that are not finite",
-            where=job.place,
-            found=f"{job.initializer!r} under {_parametrization(job.owner, job.name)}",
-            fix="give a start without zero rows; weight norm, for one, divides by their norm",
-        )
-    return list(zip(_kept(job.owner, job.name), wanted, strict=True))
+    return wanted, trial()
 
 
-def _kept(owner: nn.Module, name: str) -> list[Tensor]:
-    """The parameters and buffers from which a parametrized weight is computed."""
-    module = _parametrization(owner, name)
+def _kinds(parametrization: parametrize.ParametrizationList) -> str:
+    return ", ".join(type(one).__name__ for one in parametrization)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _parametrization(owner: nn.Module, name: str) -> nn.Module:
-    return cast("nn.ModuleDict", owner.parametrizations)[name]
+def _parametrization(owner: nn.Module, name: str) -> parametrize.ParametrizationList:
+    found = cast("nn.ModuleDict", owner.parametrizations)[name]
+    assert isinstance(found, parametrize.ParametrizationList)  # noqa: S101 - torch keeps no other
+    return found
 
 
-def _fill_in_place(job: _Job, tensor: Tensor, seed: int) -> Tensor:
-    with _said_of(job.place):
-        job.initializer.fill_(tensor, layout=job.layout, seed=seed, name=job.stream_name)
-    _zero_padding_row(job, tensor)
-    return tensor
+def _hooks(module: nn.Module) -> dict[str, WeightNorm | SpectralNorm]:
+    """The parameters that torch's older weight and spectral norm compute, and by which hook."""
+    hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - there is no public way to see them
+    return {hook.name: hook for hook in hooks if isinstance(hook, (WeightNorm, SpectralNorm))}
 
 
-def _zero_padding_row(job: _Job, tensor: Tensor) -> None:
-    # No gradient ever reaches this row, so what a draw left there would stay: torch zeroes it too.
-    if isinstance(job.owner, (nn.Embedding, nn.EmbeddingBag)) and job.owner.padding_idx is not None:
-        job.layout.row(tensor, job.owner.padding_idx).zero_()
+def _behind(name: str, hook: WeightNorm | SpectralNorm) -> tuple[str, ...]:
+    if isinstance(hook, WeightNorm):
+        return f"{name}_v", f"{name}_g"
+    return (f"{name}_orig",)
 
 
-def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[_Job]:
+def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[Job]:
     kinds = parameter_names(module)
     jobs = []
     for argument, initializer in initializers.items():
@@ -254,6 +372,7 @@ def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[_J
         for name in names:
             path, _, local = name.rpartition(".")
             owner = module.get_submodule(path)
-            hidden = parametrize.is_parametrized(owner, local)
-            jobs.append(_Job(owner, local, initializer, layout(module, name), name, hidden))
+            place, row = f"{type(owner).__name__}.{local}", padding_row(owner)
+            draw = Draw(initializer, layout(module, name), name, place, row)
+            jobs.append(Job(owner, local, draw))
     return jobs

@@ -54,6 +54,10 @@ class Residual:
     normalized before it goes on (``"post"``), or neither (``"none"``).
     ``scaled_by`` names the learned scalars or vectors that multiply the branch (LayerScale,
     SkipInit).
+
+    >>> place = Residual(stream=0, index=2, count=8)
+    >>> f"one of {place.count} branches: std / sqrt({place.count})"
+    'one of 8 branches: std / sqrt(8)'
     """
 
     stream: int

@@ -27,6 +27,7 @@ from fanin.initializers import (
     Ones,
     Orthogonal,
     PriorProbability,
+    ScaledOutputs,
     Sparse,
     Uniform,
     VarianceScaling,
@@ -45,6 +46,7 @@ BIAS = fanin.layout(torch.nn.LSTM(12, 60), "bias_ih_l0")
 CLASSES = fanin.layout(torch.nn.Linear(4, 3), "bias")
 EXPERTS = fanin.Layout((3, 16, 8), "batch out in")
 TRANSPOSED = fanin.Layout((8, 24), "in out")
+FACTORS = tuple(0.5 + number / 20 for number in range(24))
 WEIGHTS = (LINEAR, SQUARE, CONV, GROUPED, LSTM, EXPERTS, TRANSPOSED)
 
 EXAMPLES: dict[type[Initializer], list[tuple[Initializer, tuple[fanin.Layout, ...]]]] = {
@@ -77,6 +79,11 @@ EXAMPLES: dict[type[Initializer], list[tuple[Initializer, tuple[fanin.Layout, ..
     ],
     Sparse: [(Sparse(5), WEIGHTS), (Sparse(3, gain="relu"), (LINEAR,))],
     ICNR: [(ICNR(kaiming_normal(), 2), (CONV, LINEAR)), (ICNR(Orthogonal(), 2), (CONV,))],
+    ScaledOutputs: [
+        (ScaledOutputs(kaiming_normal("gelu"), FACTORS), (LINEAR, CONV, GROUPED, LSTM, TRANSPOSED)),
+        (ScaledOutputs(Normal(0.5, cut=2), FACTORS * 2), (EXPERTS,)),
+        (ScaledOutputs(Orthogonal(), FACTORS), (LINEAR, CONV)),
+    ],
     PriorProbability: [
         (PriorProbability(0.01), (BIAS,)),
         (PriorProbability((0.2, 0.3, 0.5)), (CLASSES,)),
@@ -94,6 +101,7 @@ RANDOM = (
     Orthogonal,
     DeltaOrthogonal,
     LooksLinear,
+    ScaledOutputs,
     Sparse,
     Chrono,
 )

@@ -28,7 +28,9 @@ def asked(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("command", ["fanin", "fanin tour", "fanin doctor"])
+@pytest.mark.parametrize(
+    "command", ["fanin", "fanin plan", "fanin explain", "fanin tour", "fanin doctor"]
+)
 def test_help_is_the_text_agreed(command, capsys, monkeypatch):
     """A changed option or sentence is changed on purpose, in the golden file too."""
     monkeypatch.setenv("COLUMNS", "200")
@@ -44,7 +46,17 @@ def test_version_is_the_packages(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["tour", "--help"], ["--version"], ["tuor"], ["tour", "--sed", "x"]]
+    "arguments",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["explain", "--help"],
+        ["tour", "--help"],
+        ["--version"],
+        ["tuor"],
+        ["plan"],
+        ["tour", "--sed", "x"],
+    ],
 )
 def test_words_alone_do_not_load_torch(arguments):
     """torch takes a second or more; help and typing errors answer at once."""
@@ -58,7 +70,18 @@ def test_words_alone_do_not_load_torch(arguments):
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("arguments", [[], ["tuor"], ["tour", "--speed"], ["tour", "--seed", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["tuor"],
+        ["tour", "--speed"],
+        ["tour", "--seed", "x"],
+        ["plan"],
+        ["plan", "net.py:Net", "--mode", "trainign"],
+        ["explain", "net.py:Net"],
+    ],
+)
 def test_bad_usage_is_exit_code_2_and_says_how_to_use_it(arguments, capsys):
     """As every command line does."""
     assert main(arguments) == 2

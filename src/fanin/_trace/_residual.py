@@ -11,6 +11,7 @@ from fanin._trace._graph import Node, Value
 
 __all__ = ["ResidualSum", "Streams"]
 
+_MASKING: Final = ("masked_fill", "where", "repeat", "constant_pad_nd")
 _SCORING: Final = ("view", "copy", "add", "multiply")
 Norm = Literal["none", "pre", "post"]
 
@@ -75,10 +76,10 @@ class Streams:
             if one in seen:
                 continue
             seen.add(one)
-            if any(user in self._flow.softmaxes for user in one.users):
+            if any(user in self._flow.softmaxes or _is_mask(one, user) for user in one.users):
                 return True
             waiting += [user for user in one.users if user.kind in _SCORING]
-            waiting += [user for user in one.users if user.operation in ("masked_fill", "where")]
+            waiting += [user for user in one.users if user.operation in _MASKING]
         return False
 
     def _carries(self, value: Value, node: Node) -> bool:
@@ -324,3 +325,8 @@ class Streams:
         return {
             one.shortcut: self._place(one) for one in self.sums.values() if one.shortcut is not None
         }
+
+
+def _is_mask(node: Node, user: Node) -> bool:
+    """Whether a fused attention adds what the node gives to its scores."""
+    return user.kind == "attention" and any(value.node is node for value in user.inputs[3:])

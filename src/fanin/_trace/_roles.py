@@ -131,7 +131,8 @@ class Reading:
     def _is_raw_product(self, value: Value) -> bool:
         source = self.flow.elementwise.source(value).node
         is_raw = self.flow.elementwise.activation(value) == "identity"
-        return is_raw and source.kind == "product" and source.operation != "mm"
+        is_weighted = self.flow.is_weighted(source) and source not in self.units.scores
+        return is_raw and source.kind == "product" and is_weighted
 
     def _weight_role(self, node: Node) -> SiteRole:
         if node in self.writers:

@@ -9,6 +9,7 @@ from torch import nn
 from fanin._errors import FaninError, nearest
 from fanin._observe import require_shapes
 from fanin._site import Site
+from fanin._text import table
 from fanin._trace._names import Tensors, tensors_of
 from fanin._trace._run import describe, graph_of
 from fanin._trace._siblings import completed
@@ -25,6 +26,15 @@ class Trace:
     """The sites of a model, parameters before buffers, and how they were found.
 
     ``mode`` says in which mode the model ran, ``operations`` how many operations were seen.
+
+    >>> import torch
+    >>> found = trace(nn.Linear(3, 2), torch.ones(4, 3))
+    >>> print(found)
+    trace of Linear: 2 tensors, 6 operations, evaluation mode, on float32 4x3
+    name    role     axes                          activation  runs
+    ------  -------  ----------------------------  ----------  ----
+    weight  readout  matrix product [out=2, in=3]  identity       1
+    bias    bias     sum [out=2]                   identity       1
     """
 
     model: str
@@ -32,6 +42,18 @@ class Trace:
     mode: Mode
     batch: str
     operations: int
+
+    def __str__(self) -> str:
+        rows = [
+            [site.name, site.role, str(site.layout or "unknown"), _name(site), str(site.uses)]
+            for site in self.sites
+        ]
+        head = (
+            f"trace of {self.model}: {len(self)} tensors, {self.operations} operations, "
+            f"{self.mode} mode, on {self.batch}\n"
+        )
+        columns = ["name", "role", "axes", "activation", "runs"]
+        return head + table(columns, rows, left=(0, 1, 2, 3), width=120)
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites)
@@ -94,6 +116,12 @@ def trace(model: nn.Module, batch: object, *, training: bool | None = None) -> T
         sites, ran = _with_training(model, tensors, batch, sites)
         mode = "evaluation and training" if ran else mode
     return Trace(type(model).__name__, completed(sites), mode, describe(batch), operations)
+
+
+def _name(site: Site) -> str:
+    if isinstance(site.activation, str):
+        return site.activation
+    return getattr(site.activation, "__name__", repr(site.activation))
 
 
 def _is_missing(site: Site) -> bool:

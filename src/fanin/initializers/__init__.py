@@ -24,6 +24,7 @@ from fanin.initializers._paper_names import (
     xavier_normal,
     xavier_uniform,
 )
+from fanin.initializers._scaled import ScaledOutputs
 from fanin.initializers._structured import ICNR, Sparse
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Ones",
     "Orthogonal",
     "PriorProbability",
+    "ScaledOutputs",
     "Sparse",
     "Uniform",
     "VarianceScaling",

@@ -104,8 +104,7 @@ class Initializer(ABC):
             if tensor.is_meta:
                 self.std(axes)  # so that what could not be drawn is refused here too
             return tensor
-        if tensor.dtype not in WIDE:
-            self._require_range(tensor.dtype, axes)
+        self.require_range(tensor.dtype, axes)
         stream = Stream(take_seed(seed, generator), name)
         fill_target(tensor, lambda out: self.draw_into(out, axes, stream, None))
         return tensor
@@ -123,7 +122,10 @@ class Initializer(ABC):
         layout.check(tensor)
         return layout
 
-    def _require_range(self, dtype: torch.dtype, axes: Layout) -> None:
+    def require_range(self, dtype: torch.dtype, axes: Layout) -> None:
+        """Raise FaninError where draws for a weight of these axes could be beyond ``dtype``."""
+        if dtype in WIDE:
+            return
         largest = self.bound(axes)
         if largest == inf:
             largest = REACH * self.std(axes)

@@ -15,6 +15,7 @@ from fanin.initializers._matrices import (
     LooksLinear,
     Orthogonal,
 )
+from fanin.initializers._scaled import ScaledOutputs
 from fanin.initializers._structured import ICNR, Sparse
 
 __all__ = ["from_json"]
@@ -31,6 +32,7 @@ _CLASSES = (
     Normal,
     Orthogonal,
     PriorProbability,
+    ScaledOutputs,
     Sparse,
     Uniform,
     VarianceScaling,

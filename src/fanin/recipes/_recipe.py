@@ -81,8 +81,7 @@ class Recipe:
     ``no_rule``: a sentence that says for what it has no rule, and why; a plan shows it beside what
     nobody claims.
 
-    >>> from fanin import Layout
-    >>> from fanin._site import Site
+    >>> from fanin import Layout, Site
     >>> from fanin.initializers import Normal
     >>> small = Recipe("small", lambda site: Normal(0.01), "w ~ N(0, 0.01²)")
     >>> small(Site(name="fc.weight", layout=Layout((10, 64), "out in")))

@@ -1,0 +1,147 @@
+"""Measured scales: every weight's output gets the std that is wanted, in one forward pass.
+
+`_calibrate_targets` says what is wanted of which weight, `_calibrate_copies` draws copies,
+`_calibrate_run` runs the model on them, knowing weights again by `_calibrate_memory` and their
+products by `_calibrate_products`, and `_calibrate_said` makes factors and sentences of it.
+"""
+
+from dataclasses import replace
+from typing import get_args
+
+from torch import nn
+
+from fanin._errors import FaninError
+from fanin._observe import observing
+from fanin._observe import run as run_model
+from fanin._plan._calibrate_copies import Copies
+from fanin._plan._calibrate_run import Run, running
+from fanin._plan._calibrate_said import findings, refuse_lost_signal, with_reason
+from fanin._plan._calibrate_targets import Target, wanted
+from fanin._plan._calibrate_weights import Per
+from fanin._plan._match import matched
+from fanin._plan._plan import Plan
+from fanin._trace._run import describe
+from fanin.initializers._target import has_no_data
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    plan: Plan,
+    model: nn.Module,
+    batch: object,
+    *,
+    seed: int = 0,
+    per: Per = "tensor",
+    training: bool = False,
+    target: Target = None,
+) -> Plan:
+    """W <- W std / std(W x) for each weight in the order of execution, in one forward pass.
+
+    The model runs once on ``batch``, on copies of the starts that ``seed`` draws; it is itself
+    bit for bit as before. When a weight is first used, its output is measured, without the bias:
+    the std over batch, positions and outputs, about their common mean. The copy is divided at
+    once, so that whatever comes later sees the corrected signal. The numbers end in the plan, as
+    factors of its initializers: with the same seed it gives these stds up to rounding, with
+    another one within sampling error.
+
+    ``per="tensor"``: one factor for a weight, and for each of its blocks (query, key, value;
+    gates) and experts. ``per="output"``: one for each output, measured about that output's mean.
+    ``training`` is the mode that the model runs in: batch norm and dropout then act as in
+    training; what the model draws is a function of ``seed``.
+    ``target``: one std for every weight that multiplies, or a function from a `Site` to a std or
+    None. Without it, the std that the plan's choices ask for; where none asks, 1. Of a default or
+    a number, writers into a residual stream get the part 1 / sqrt(writers), and tables and
+    recurrent weights are only measured. The plan says of each weight what was done, and why.
+
+    LSUV of Mishkin & Matas 2016, "All you need is a good init", algorithm 1, here in one pass as
+    the output is linear in the weight; by output as in Salimans & Kingma 2016, "Weight
+    normalization", eq. 6.
+
+    Raises:
+        FaninError: for a model without values, or another one than planned; for a run that fails;
+            for an output that is not finite; where the outputs are zero, or the same for all
+            inputs, from one weight on to the last. Nothing is changed then.
+
+    >>> import fanin, torch
+    >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
+    >>> x = torch.randn(64, 20)
+    >>> found = calibrate(fanin.plan(net, x, recipe=fanin.recipes.lsuv), net, x)
+    >>> receipt = found.apply(net, seed=0)
+    >>> print(f"{net(x).std(correction=0):.4f}")
+    1.0000
+    """
+    _require(per, model)
+    asked = wanted(plan.entries, target)
+    copies = Copies.drawn(matched(plan.entries, model), asked, seed=seed, per=per)
+    _run_on(copies, model, batch, seed=seed, training=training)
+    mode = "training" if training else "evaluation"
+    found = findings(copies.weights, f"seed {seed} on {describe(batch)} in {mode} mode")
+    factors = {one.name: one.factor for one in found if one.factor is not None}
+    stds = {one.name: one.measured for one in found if one.measured is not None}
+    scaled = plan.scaled(factors, measured=stds)
+    said = {one.name: one.sentence for one in found}
+    entries = (
+        with_reason(entry, said[entry.name]) if entry.name in said else entry
+        for entry in scaled.entries
+    )
+    return replace(scaled, entries=tuple(entries))
+
+
+def _require(per: object, model: nn.Module) -> None:
+    if per not in get_args(Per):
+        raise FaninError(
+            "there is no such way to measure",
+            where="plan.calibrate",
+            found=f"per={per!r}",
+            fix=f"use one of: {', '.join(get_args(Per))}",
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if has_no_data(tensor):
+            raise FaninError(
+                "a model without values cannot be calibrated: its outputs are to be measured",
+                where=name,
+                found="a tensor on the meta device",
+                fix="calibrate the same model built with memory; the plan then fits both",
+            )
+        if type(tensor).__name__ == "DTensor":
+            raise FaninError(
+                "a sharded model cannot be calibrated by this version",
+                where=name,
+                found="a DTensor",
+                fix="calibrate the model before it is sharded",
+            )
+
+
+def _run_on(copies: Copies, model: nn.Module, batch: object, *, seed: int, training: bool) -> None:
+    """Run the model on the copies, and learn what their outputs are.
+
+    Raises:
+        FaninError: where the run fails, an output is not finite, or nothing of the signal is left.
+    """
+    with observing(model, training=training), copies.in_place_of(model):
+        run = Run(copies.weights)
+        try:
+            with running(run, seed):
+                run_model(model, batch)
+        except FaninError:
+            raise
+        except Exception as error:
+            if run.failure is None:
+                last = run.ran[-1].name if run.ran else ""
+                raise _failed(model, batch, last, error) from error
+    if run.failure is not None:
+        # The model caught it, and went on or raised another.
+        raise run.failure
+    refuse_lost_signal(run.ran)
+
+
+def _failed(model: nn.Module, batch: object, last: str, error: Exception) -> FaninError:
+    said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return FaninError(
+        "the model failed on this batch",
+        where=type(model).__name__ + (f", after {last}" if last else ""),
+        found=f"{said}; the batch was {describe(batch)}",
+        fix="give what the model is called with: a tensor, a tuple of positional arguments, or a "
+        "mapping of keyword arguments",
+    )

@@ -1,0 +1,114 @@
+"""The entries of a plan and the tensors of a model, one for one."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
+
+from fanin._errors import FaninError, nearest
+from fanin._plan._entry import Entry
+from fanin._trace._names import Tensors, tensors_of
+
+__all__ = ["Pair", "matched"]
+
+Pair: TypeAlias = tuple[Entry, Tensors]
+
+
+def matched(entries: Sequence[Entry], model: nn.Module, *, ties: bool = True) -> list[Pair]:
+    """Each entry with its tensor.
+
+    A kept buffer that the model does not have now, and a buffer that is not in the plan, are left
+    out: models make buffers when they run. Without ``ties`` a tensor of the plan may be several of
+    the model, as it is after a move to the meta device, and comes with each.
+
+    Raises:
+        FaninError: where names, shapes or ties of parameters differ.
+    """
+    if not isinstance(model, nn.Module):
+        raise FaninError(
+            "this is not a model",
+            where="the plan's model",
+            found=f"a {type(model).__name__}",
+            fix="give a torch.nn.Module",
+        )
+    _refuse_lazy(model)
+    targets = tensors_of(model)
+    by_name = {name: target for target in targets for name in (target.name, *target.tied)}
+    pairs = list(_pairs(entries, by_name))
+    for entry, target in pairs:
+        if ties and not target.is_buffer and set(entry.names) != {target.name, *target.tied}:
+            raise _other_ties(entry, target, by_name)
+        _require_shape(entry, target)
+    planned = {id(target) for _, target in pairs}
+    for target in targets:
+        if id(target) not in planned and not target.is_buffer:
+            raise _not_planned(target, entries)
+    return pairs
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise FaninError(
+                "a lazy parameter has no shape yet",
+                where=name,
+                found=type(parameter).__name__,
+                fix="run the model once on a batch, then plan it",
+            )
+
+
+def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors]) -> Iterator[Pair]:
+    for entry in entries:
+        found = {id(by_name[name]): by_name[name] for name in entry.names if name in by_name}
+        if found:
+            yield from ((entry, target) for target in found.values())
+        elif entry.site.role != "buffer" or entry.state == "filled":
+            raise FaninError(
+                "the plan is of another model",
+                where=entry.name,
+                found="it is in the plan, and the model has no such parameter",
+                fix=f"make a plan of this model; nearest there: {nearest(entry.name, by_name)}",
+            )
+
+
+def _not_planned(target: Tensors, entries: Sequence[Entry]) -> FaninError:
+    names = [entry.name for entry in entries]
+    return FaninError(
+        "the plan is of another model",
+        where=target.name,
+        found="the model has this parameter, and it is not in the plan",
+        fix=f"make a plan of this model; nearest there: {nearest(target.name, names)}",
+    )
+
+
+def _require_shape(entry: Entry, target: Tensors) -> None:
+    if entry.state != "filled":
+        return
+    tensor = target.tensors[0]
+    layout = entry.site.layout
+    # What a parametrization takes, it says itself.
+    is_whole = layout is not None and not is_parametrized(target.owner, target.local)
+    if layout is not None and is_whole and tuple(tensor.shape) != layout.shape:
+        raise FaninError(
+            "the parameter has another shape than planned",
+            where=entry.name,
+            found=f"{tuple(tensor.shape)}, planned {layout.shape}",
+            fix="make a plan of this model",
+        )
+
+
+def _other_ties(entry: Entry, target: Tensors, by_name: dict[str, Tensors]) -> FaninError:
+    apart = [name for name in entry.names if by_name.get(name) is not target]
+    if apart:
+        found = f"{entry.name} and {apart[0]} are one tensor in the plan, and two in the model"
+    else:
+        more = next(name for name in (target.name, *target.tied) if name not in entry.names)
+        found = f"{entry.name} and {more} are one tensor in the model, and two in the plan"
+    return FaninError(
+        "the ties differ",
+        where=entry.name,
+        found=found,
+        fix="tie the model as it was when it was planned (model.tie_weights()), or plan it again",
+    )

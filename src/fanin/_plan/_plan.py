@@ -1,0 +1,302 @@
+"""The plan of a model's start: for every parameter and buffer what is done, and why."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from fanin._errors import FaninError, nearest
+from fanin._plan import _json
+from fanin._plan._apply import applied
+from fanin._plan._coverage import Coverage, coverage_of
+from fanin._plan._difference import Difference, difference
+from fanin._plan._entry import Entry, Factor
+from fanin._plan._explain import explained
+from fanin._plan._html import plan_html
+from fanin._plan._print import plan_text
+from fanin._plan._receipt import Receipt
+from fanin._plan._rules import RuleKey, RuleValue, replaced
+from fanin._plan._streaming import Filling, fillings, left_out, streamed
+from fanin._site import Site
+from fanin.initializers._base import take_seed
+
+__all__ = ["Plan"]
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """For every parameter and buffer of a model: its start, and why; decided, not yet drawn.
+
+    A value: it compares with ``==``, prints, saves, and holds no seed and no tensor. `fanin.plan`
+    makes one, `replace` changes one, `apply` writes one into a model. ``receipt`` is what
+    `fanin.initialize` did; it is no part of the value.
+
+    Raises:
+        FaninError: where two entries have one name.
+
+    >>> import fanin
+    >>> net = nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 100))
+    >>> plan = fanin.plan(net, torch.ones(8, 30), recipe=fanin.recipes.kaiming)
+    >>> receipt = plan.apply(net, seed=0)
+    >>> print(f"planned {plan['2.weight'].std:.3f}, drawn {net[2].weight.std():.3f}")
+    planned 0.100, drawn 0.100
+    """
+
+    entries: tuple[Entry, ...]
+    recipe: str = ""
+    formula: str = ""
+    model: str = ""
+    mode: str = ""
+    batch: str = ""
+    receipt: Receipt | None = field(default=None, compare=False)
+    _by_name: Mapping[str, Entry] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Entry] = {}
+        for entry in self.entries:
+            for name in (*entry.names, *entry.site.stored):
+                if by_name.setdefault(name, entry) is not entry:
+                    raise FaninError(
+                        "two entries of a plan own one tensor",
+                        where=name,
+                        found=f"the entries {by_name[name].name} and {entry.name}",
+                        fix="give one site for each tensor, with its other names in `tied`",
+                    )
+        object.__setattr__(self, "_by_name", by_name)
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry of this name, of a tied name, or of a name under which its parts are stored."""
+        if name in self._by_name:
+            return self._by_name[name]
+        raise FaninError(
+            "there is no such parameter in the plan",
+            where="plan[...]",
+            found=repr(name),
+            fix=f"use one of: {nearest(str(name), self._by_name)}",
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def unclaimed(self) -> tuple[Entry, ...]:
+        """The entries that nobody claims; `apply` refuses them."""
+        return tuple(entry for entry in self.entries if entry.state == "unclaimed")
+
+    @property
+    def left_out(self) -> tuple[Entry, ...]:
+        """What `stream` and `param_init` do not give: kept, unclaimed, and parametrized ones."""
+        return left_out(self.entries)
+
+    def coverage(self) -> Coverage:
+        """Which tensors are filled, kept and unclaimed, for a test or CI.
+
+        >>> Plan(()).coverage().ok
+        True
+        """
+        return coverage_of(self.entries)
+
+    def replace(self, rules: Mapping[RuleKey, RuleValue]) -> "Plan":
+        """This plan with other starts where ``rules`` say so; a rule goes before everything else.
+
+        A key is a glob on names (``"*.down.weight"``; ``*`` crosses dots), which also finds other
+        names of a tied tensor and the names under which a parametrized one is stored;
+        ``"role:residual_out"``; or a function of a `Site`. A buffer is found by its full name
+        only. A value is an initializer or what stands for one (a number, a name, a function), a
+        `Choice`, or ``Keep("why")``. Of several keys that match, the first in the mapping wins.
+
+        Raises:
+            FaninError: for a key that matches nothing or only what earlier keys took, an unknown
+                role, a start that does not fit the parameter, and rules that disagree about one
+                tensor by its different names.
+
+        >>> import fanin
+        >>> net = nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 100))
+        >>> plan = fanin.plan(net, torch.ones(8, 30), recipe=fanin.recipes.kaiming)
+        >>> changed = plan.replace({"role:readout": 0, "0.*": fanin.recipes.Keep("loaded")})
+        >>> print(changed.coverage())
+        4 tensors: 2 filled, 2 kept, 0 unclaimed
+        """
+        return replace(self, entries=replaced(self.entries, rules), receipt=None)
+
+    def apply(
+        self, model: nn.Module, *, seed: int | None = None, allow_unclaimed: bool = False
+    ) -> Receipt:
+        """Each filled tensor of ``model`` becomes its draw for (seed, name), in place, once.
+
+        Everything is looked at first: names, shapes, ties, memory, dtypes; code of the user's is
+        run beside the model. Then the numbers are written, and verified: finite, of the planned
+        std within sampling error, kept tensors untouched. Gradients, ``requires_grad`` and random
+        generators stay as they are; without a ``seed`` one number is taken from torch's.
+        On the meta device nothing is drawn, and the receipt says so.
+
+        Raises:
+            FaninError: for another model than planned, what cannot be written, what is not yet
+                calibrated, and unclaimed tensors unless ``allow_unclaimed``; nothing is written
+                then. Also where the verification fails, which names the tensor.
+        """
+        return applied(
+            self.entries,
+            model,
+            seed=seed,
+            allow_unclaimed=allow_unclaimed,
+            plan=self.checksum,
+        )
+
+    def calibrate(
+        self,
+        model: nn.Module,
+        batch: object,
+        *,
+        seed: int = 0,
+        per: Literal["tensor", "output"] = "tensor",
+        training: bool = False,
+        target: float | Callable[[Site], float | None] | None = None,
+    ) -> "Plan":
+        """W <- W std / std(W x) for each weight as it runs, in one forward pass; kept as numbers.
+
+        ``seed`` is the one to apply with: then the stds hold up to rounding. ``per="output"``
+        measures each output, else each weight as a whole. ``training`` is the mode that the model
+        runs in; it is itself left as it was. ``target``: the std to have, or a function of a
+        `Site`; without it that of the recipe's choices, or 1. Plans for `fanin.recipes.lsuv` need
+        this; any other plan may have it.
+
+        Raises:
+            FaninError: for a model that does not run, an output that is not finite or has no
+                spread.
+        """
+        from fanin._plan._calibrate import calibrate
+
+        return calibrate(self, model, batch, seed=seed, per=per, training=training, target=target)
+
+    def scaled(
+        self, factors: Mapping[str, Factor], *, measured: Mapping[str, float] | None = None
+    ) -> "Plan":
+        """This plan with initializers multiplied: by one number, or by one for each output.
+
+        ``measured``: the std of the output that was found before, by name, for `explain`.
+        An entry that asks for a calibration has it then.
+
+        Raises:
+            FaninError: for an unknown name, what is not drawn, or a start that cannot be scaled.
+        """
+        found = measured or {}
+        changed = {self[name].name: value for name, value in factors.items()}
+        entries = (
+            entry.scaled(changed[entry.name], found.get(entry.name))
+            if entry.name in changed
+            else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=tuple(entries), receipt=None)
+
+    def stream(
+        self,
+        model: nn.Module | None = None,
+        *,
+        seed: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        allow_unclaimed: bool = False,
+    ) -> Iterator[tuple[str, Tensor]]:
+        """``(name, tensor)`` for each filled tensor, one at a time, bit for bit as by `apply`.
+
+        For loaders that put tensors into a model on the meta device. Shapes and dtypes are the
+        plan's; with a ``model`` they, and the names with its wrappers, are the model's.
+        A tied tensor comes once, under its first name: tie the model afterwards. Where the ties of
+        ``model`` are undone, as a move to the meta device does, it comes under each name.
+        What does not come, kept and parametrized ones, is `left_out`.
+
+        Raises:
+            FaninError: as `apply`, at the call and not at the first tensor.
+        """
+        return streamed(
+            self.entries,
+            model,
+            seed=take_seed(seed),
+            dtype=dtype,
+            device=device,
+            allow_unclaimed=allow_unclaimed,
+        )
+
+    def param_init(self, path: str = "", *, seed: int) -> dict[str, Filling]:
+        """``{local name: function that fills one tensor}`` of the module at ``path``.
+
+        As torchtitan's ``param_init`` takes it. Kept, unclaimed and parametrized ones are left
+        out, as is a tied tensor but under its first name.
+
+        Raises:
+            FaninError: for a path that is none.
+        """
+        return fillings(self.entries, path, take_seed(seed))
+
+    def explain(self, name: str) -> str:
+        """What the parameter is, how it starts, with its numbers, and why: a paragraph."""
+        return explained(self[name], self.recipe)
+
+    def diff(self, other: "Plan") -> Difference:
+        """What ``other`` adds, removes and changes; empty where both do the same to a model."""
+        return difference(self.entries, other.entries)
+
+    @property
+    def checksum(self) -> str:
+        """BLAKE2b-64 of what is drawn and kept, by name; reasons and the order do not count."""
+        return _json.checksum_of(self.entries)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The plan as JSON text, a line for each entry, or with an indent as json.dumps has it.
+
+        A function in place of a gain is written as its number.
+
+        Raises:
+            FaninError: for a start that is code of the user's, naming the parameter.
+        """
+        header = _json.Header(self.recipe, self.formula, self.model, self.mode, self.batch)
+        return _json.write(header, self.entries, indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """The plan that `to_json` wrote; reading runs no code, whatever the text holds.
+
+        Raises:
+            FaninError: for any other text, another version, or unknown fields.
+        """
+        header, entries = _json.read(text)
+        return cls(entries, header.recipe, header.formula, header.model, header.mode, header.batch)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file, whole or not at all."""
+        _json.write_file(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Plan":
+        """The plan in a file that `save` wrote; as `from_json`."""
+        return cls.from_json(_json.read_file(path))
+
+    def _title(self) -> str:
+        of = f" of {self.model}" if self.model else ""
+        by = f" by {self.recipe}" if self.recipe else ""
+        seen = ", ".join(part for part in (self.batch, self.mode and f"{self.mode} mode") if part)
+        formula = f"\n{self.recipe}: {self.formula}" if self.formula else ""
+        return (
+            f"plan{of}{by}: {self.coverage()}" + (f"\ntraced on {seen}" if seen else "") + formula
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._title().splitlines()[0]}>"
+
+    def __str__(self) -> str:
+        return plan_text(self._title(), self.entries)
+
+    def _repr_html_(self) -> str:
+        return plan_html(self._title(), self.entries)

@@ -1,0 +1,78 @@
+"""What steady takes from other sites: a bias's weight, and the branch that a weight stands in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from fanin._site import Site
+from fanin.recipes._branches import branches
+from fanin.recipes._common import writers
+
+__all__ = ["ALONE", "Around", "around"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A bias's ``weight``; a ``branch`` weight's ``factor``, L^(-1 / 2m)."""
+
+    weight: Site | None
+    factor: float
+    branch: bool = False
+
+
+ALONE: Final = Around(None, 1.0)
+"""What is known of a site without the others."""
+
+
+def around(sites: Sequence[Site]) -> Mapping[str, Around]:
+    """For the names of biases and of the weights in branches without norm."""
+    known = {site.name: site for site in sites}
+    found = {name: Around(None, factor, branch=True) for name, factor in _factors(sites).items()}
+    for site in sites:
+        if site.role == "bias":
+            found[site.name] = Around(known.get(_weight_name(site.name)), 1.0)
+    return found
+
+
+def _weight_name(bias: str) -> str:
+    path, dot, local = bias.rpartition(".")
+    return path + dot + local.replace("bias", "weight")
+
+
+def _factors(sites: Sequence[Site]) -> dict[str, float]:
+    """L^(-1 / 2m) for each of the m weights of one of L branches: together 1 / sqrt(L)."""
+    before = {name: _plain(inside) for name, inside in branches(sites).items()}
+    lengths = {
+        site.name: 1 + len({one.depth for one in before[site.name]}) for site in writers(sites)
+    }
+    found: dict[str, float] = {}
+    for site in writers(sites):
+        place = site.residual
+        if place is None or place.norm != "none" or site.normalized_output:
+            continue
+        length = lengths[site.name]
+        if place.index == 1:
+            # What made the stream is not told from its first branch; the others say how long.
+            later = [one for one in writers(sites) if _follows(one, site)]
+            length = min((lengths[one.name] for one in later), default=length)
+        for one in before[site.name]:
+            if site.depth - one.depth < length:
+                found[one.name] = place.count ** (-1 / (2 * length))
+        found[site.name] = place.count ** (-1 / (2 * length))
+    return found
+
+
+def _plain(inside: Sequence[Site]) -> list[Site]:
+    """The weights of a branch on which its size depends."""
+    return [one for one in inside if one.role == "weight" and not one.normalized_output]
+
+
+def _follows(one: Site, first: Site) -> bool:
+    """Whether ``one`` writes into the same stream as ``first``, and later."""
+    here, there = one.residual, first.residual
+    return (
+        here is not None
+        and there is not None
+        and (here.stream == there.stream and here.index > there.index)
+    )
