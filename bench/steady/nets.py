@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
@@ -17,7 +18,7 @@ class Mlp(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], activation: Activation) -> None:
         super().__init__()
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = pairwise(widths)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
         self.activation = activation
 
@@ -47,7 +48,7 @@ class ResidualMlp(nn.Module):
 
 
 class PlainConv(nn.Module):
-    """A stem of stride 2, then 3x3 convolutions of one width; flattened or averaged, then Linear."""
+    """A stem of stride 2, then 3x3 convolutions; flattened or averaged, then Linear."""
 
     def __init__(self, depth: int, channels: int, *, average: bool) -> None:
         super().__init__()
@@ -81,9 +82,8 @@ class ResidualConv(nn.Module):
             )
 
         def norms(count: int) -> nn.ModuleList:
-            kind = nn.BatchNorm2d(channels, track_running_stats=False)
             return nn.ModuleList(
-                type(kind)(channels, track_running_stats=False) if batch_norm else nn.Identity()
+                nn.BatchNorm2d(channels, track_running_stats=False) if batch_norm else nn.Identity()
                 for _ in range(count)
             )
 
@@ -181,7 +181,7 @@ class Siren(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         sizes = (1, *[width] * (hidden + 1), 1)
-        pairs = zip(sizes, sizes[1:], strict=False)
+        pairs = pairwise(sizes)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, x: Tensor) -> Tensor:

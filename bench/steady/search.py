@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from fanin._trace import trace
-
 from starts import apply
 from tasks import Task
 from training import Outcome, train
+
+from fanin._trace import trace
 
 __all__ = ["Runs", "best_rate", "rates_of", "reaching_rates", "run_members", "tune"]
 
@@ -27,17 +27,31 @@ class Runs:
 
     @staticmethod
     def key(start: str, rate: float, seed: int) -> str:
+        """The name of a run; no start has a space in its name."""
         return f"{start} {rate:g} {seed}"
 
     def get(self, start: str, rate: float, seed: int) -> Outcome | None:
+        """What came of a run; None where it was not made."""
         found = self.found.get(self.key(start, rate, seed))
-        return None if found is None else Outcome(found[0], math.inf if found[1] is None else found[1])
+        return (
+            None if found is None else Outcome(found[0], math.inf if found[1] is None else found[1])
+        )
 
     def put(self, start: str, rate: float, seed: int, outcome: Outcome) -> None:
+        """Keep what came of a run."""
         loss = round(outcome.loss, 5) if math.isfinite(outcome.loss) else None
         self.found[self.key(start, rate, seed)] = [outcome.steps, loss]
 
+    def has_seed(self, seed: int) -> bool:
+        """Whether any run had this seed."""
+        return any(key.split()[2] == str(seed) for key in self.found)
+
+    def has_start(self, start: str) -> bool:
+        """Whether any run had this start."""
+        return any(key.split()[0] == start for key in self.found)
+
     def save(self) -> None:
+        """Write the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.found, indent=0, sort_keys=True) + "\n")
 
@@ -58,8 +72,15 @@ def run_members(task: Task, wanted: list[tuple[str, float, int]], rules: dict, r
                 net = task.make()
                 apply(net, rules[start], sites, seed)
                 nets.append(net)
-            found = train(nets, [rate for _, rate in part], task.optimizer, task.loss,
-                          task.batches(seed), task.steps, task.target)
+            found = train(
+                nets,
+                [rate for _, rate in part],
+                task.optimizer,
+                task.loss,
+                task.batches(seed),
+                task.steps,
+                task.target,
+            )
             for (start, rate), outcome in zip(part, found, strict=True):
                 runs.put(start, rate, seed, outcome)
             runs.save()
@@ -88,13 +109,19 @@ def reaching_rates(task: Task, runs: Runs, start: str, seeds: list[int]) -> int:
     return sum(rank(task, runs, start, rate, seeds)[0] == 0 for rate in tried)
 
 
-def _next(rate: float, up: bool) -> float:
+def _next(rate: float, *, up: bool) -> float:
     exponent = round(2 * math.log10(rate)) + (1 if up else -1)
     return float(f"{10 ** (exponent / 2):.0e}")
 
 
-def tune(task: Task, starts: list[str], rules: dict, runs: Runs, seeds: list[int],
-         say: Callable[[str], None] = lambda _: None) -> None:
+def tune(
+    task: Task,
+    starts: list[str],
+    rules: dict,
+    runs: Runs,
+    seeds: list[int],
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
     """Widen each start's grid while its best rate is on an edge, at most EXTEND half decades."""
     wanted = [(s, r, seed) for s in starts for r in task.grid for seed in seeds]
     run_members(task, wanted, rules, runs)
@@ -106,7 +133,7 @@ def tune(task: Task, starts: list[str], rules: dict, runs: Runs, seeds: list[int
             if len(rates) >= len(task.grid) + EXTEND:
                 continue
             if best in (rates[0], rates[-1]):
-                more += [(start, _next(best, best == rates[-1]), seed) for seed in seeds]
+                more += [(start, _next(best, up=best == rates[-1]), seed) for seed in seeds]
         if not more:
             return
         say(f"widened {more}")

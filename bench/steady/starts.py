@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 import torch
+from torch import nn
+
 from fanin import Site, recipes
 from fanin.initializers import (
     DeltaOrthogonal,
@@ -19,7 +21,6 @@ from fanin.initializers import (
     xavier_uniform,
 )
 from fanin.recipes import Choice, Keep, Recipe
-from torch import nn
 
 __all__ = ["PUBLISHED", "STARTS", "apply"]
 
@@ -80,7 +81,7 @@ def _lstm(site: Site) -> Initializer:
 
 
 def _fixup(site: Site) -> Initializer | None:
-    """Zhang et al. 2019, rules 1 and 2, without the added scalars; the nets' branches have m = 2."""
+    """Zhang et al. 2019, rules 1 and 2, without the added scalars; m = 2 in these nets."""
     if site.role in ("residual_out", "readout", "bias"):
         return Zeros
     blocks = 32 if site.module == "Linear" else 8

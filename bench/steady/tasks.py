@@ -4,14 +4,14 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pydoc_data.topics import topics
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
-from fanin._tour.data import load_digits
-from pydoc_data.topics import topics
+from nets import Lstm, Mlp, PlainConv, ResidualConv, ResidualMlp, Siren, Transformer
 from torch import Tensor, nn
 
-from nets import Lstm, Mlp, PlainConv, ResidualConv, ResidualMlp, Siren, Transformer
+from fanin._tour.data import load_digits
 
 __all__ = ["TASKS", "Task"]
 
@@ -41,6 +41,7 @@ class Task:
 
     @property
     def grid(self) -> tuple[float, ...]:
+        """The rates to begin with."""
         return self.rates or RATES[self.optimizer]
 
 
@@ -110,40 +111,145 @@ def _transformer(blocks: int, *, pre_norm: bool, tied: bool = False) -> Callable
     return lambda: Transformer(_text()[1], WIDTH, blocks, CONTEXT, pre_norm=pre_norm, tied=tied)
 
 
-def _classify(name, make, optimizer, target, steps, together, published, side=14, rates=()):
-    return Task(name, make, digits(side), F.cross_entropy, optimizer, target, steps, together,
-                "linear 0.227", published, rates)
+def _classify(
+    name: str,
+    make: Callable[[], nn.Module],
+    optimizer: str,
+    target: float,
+    steps: int,
+    together: int,
+    published: str,
+    side: int = 14,
+) -> Task:
+    data = digits(side)
+    baseline = "a linear classifier 0.227"
+    return Task(
+        name, make, data, F.cross_entropy, optimizer, target, steps, together, baseline, published
+    )
 
 
-def _language(name, make, target, steps, published):
-    return Task(name, make, text, F.cross_entropy, "adam", target, steps, 8, "bigram 2.46",
-                published, (0.003, 0.01))
+def _language(
+    name: str, make: Callable[[], nn.Module], target: float, steps: int, published: str
+) -> Task:
+    return Task(
+        name,
+        make,
+        text,
+        F.cross_entropy,
+        "adam",
+        target,
+        steps,
+        8,
+        "bigrams 2.458",
+        published,
+        (0.003, 0.01),
+    )
 
 
-def _wave(name, depth, target, steps):
+def _wave(name: str, depth: int, target: float, steps: int) -> Task:
     widths = (1, *[64] * (depth - 1), 1)
-    return Task(name, lambda: Mlp(widths, F.relu), wave, F.mse_loss, "adam", target, steps, 16,
-                "a constant 0.62", "kaiming_uniform")
+    return Task(
+        name,
+        lambda: Mlp(widths, F.relu),
+        wave,
+        F.mse_loss,
+        "adam",
+        target,
+        steps,
+        16,
+        "a constant 0.62",
+        "kaiming_uniform",
+    )
 
 
 TASKS = {
     task.name: task
     for task in (
-        _classify("simple-sgd", lambda: Mlp((784, 128, 64, 10), F.relu), "sgd", 0.1, 1200, 16, "kaiming_uniform", 28),
-        _classify("simple-adam", lambda: Mlp((784, 128, 64, 10), F.relu), "adam", 0.1, 600, 16, "kaiming_uniform", 28),
+        _classify(
+            "simple-sgd",
+            lambda: Mlp((784, 128, 64, 10), F.relu),
+            "sgd",
+            0.1,
+            1200,
+            16,
+            "kaiming_uniform",
+            28,
+        ),
+        _classify(
+            "simple-adam",
+            lambda: Mlp((784, 128, 64, 10), F.relu),
+            "adam",
+            0.1,
+            600,
+            16,
+            "kaiming_uniform",
+            28,
+        ),
         _classify("relu-10-momentum", _deep(10, F.relu), "momentum", 0.1, 1000, 24, "looks_linear"),
         _classify("relu-10-adam", _deep(10, F.relu), "adam", 0.1, 1000, 24, "looks_linear"),
         _classify("relu-30-adam", _deep(30, F.relu), "adam", 0.1, 1000, 24, "looks_linear"),
-        _classify("tanh-30-momentum", _deep(30, torch.tanh), "momentum", 0.1, 1000, 24, "orthogonal_1"),
+        _classify(
+            "tanh-30-momentum", _deep(30, torch.tanh), "momentum", 0.1, 1000, 24, "orthogonal_1"
+        ),
         _classify("gelu-10-adam", _deep(10, F.gelu), "adam", 0.1, 1000, 24, "looks_linear"),
         _classify("gelu-30-adam", _deep(30, F.gelu), "adam", 0.1, 1000, 24, "looks_linear"),
-        _classify("conv-10-adam", lambda: PlainConv(10, 16, average=False), "adam", 0.1, 800, 8, "delta_orthogonal"),
-        _classify("conv-20-adam", lambda: PlainConv(20, 16, average=False), "adam", 0.15, 600, 8, "delta_orthogonal"),
-        _classify("conv-20-average-adam", lambda: PlainConv(20, 16, average=True), "adam", 0.3, 800, 8, "delta_orthogonal"),
-        _classify("residual-mlp-32-momentum", lambda: ResidualMlp(196, 64, 32), "momentum", 0.1, 800, 16, "fixup"),
-        _classify("residual-mlp-32-adam", lambda: ResidualMlp(196, 64, 32), "adam", 0.1, 800, 16, "fixup"),
-        _classify("residual-conv-8-adam", lambda: ResidualConv(8, 16, batch_norm=False), "adam", 0.15, 800, 8, "fixup"),
-        _classify("resnet-batch-norm-momentum", lambda: ResidualConv(4, 16, batch_norm=True), "momentum", 0.1, 500, 8, "kaiming_fan_out"),
+        _classify(
+            "conv-10-adam",
+            lambda: PlainConv(10, 16, average=False),
+            "adam",
+            0.1,
+            800,
+            8,
+            "delta_orthogonal",
+        ),
+        _classify(
+            "conv-20-adam",
+            lambda: PlainConv(20, 16, average=False),
+            "adam",
+            0.15,
+            600,
+            8,
+            "delta_orthogonal",
+        ),
+        _classify(
+            "conv-20-average-adam",
+            lambda: PlainConv(20, 16, average=True),
+            "adam",
+            0.3,
+            800,
+            8,
+            "delta_orthogonal",
+        ),
+        _classify(
+            "residual-mlp-32-momentum",
+            lambda: ResidualMlp(196, 64, 32),
+            "momentum",
+            0.1,
+            800,
+            16,
+            "fixup",
+        ),
+        _classify(
+            "residual-mlp-32-adam", lambda: ResidualMlp(196, 64, 32), "adam", 0.1, 800, 16, "fixup"
+        ),
+        _classify(
+            "residual-conv-8-adam",
+            lambda: ResidualConv(8, 16, batch_norm=False),
+            "adam",
+            0.15,
+            800,
+            8,
+            "fixup",
+        ),
+        _classify(
+            "resnet-batch-norm-momentum",
+            lambda: ResidualConv(4, 16, batch_norm=True),
+            "momentum",
+            0.1,
+            500,
+            8,
+            "kaiming_fan_out",
+        ),
         _language("pre-norm-6", _transformer(6, pre_norm=True), 2.3, 350, "gpt2"),
         _language("post-norm-6", _transformer(6, pre_norm=False), 2.3, 350, "gpt2"),
         _language("pre-norm-6-tied", _transformer(6, pre_norm=True, tied=True), 2.3, 350, "gpt2"),
@@ -152,7 +258,18 @@ TASKS = {
         _wave("wave-4-adam", 4, 0.01, 1000),
         _classify("silu-30-adam", _deep(30, F.silu), "adam", 0.1, 1000, 24, "looks_linear"),
         _classify("selu-30-adam", _deep(30, F.selu), "adam", 0.1, 1000, 24, "forward_gain"),
-        Task("siren", lambda: Siren(64, 3), signal, F.mse_loss, "adam", 1e-5, 1500, 16,
-             "a constant 0.6", "siren", (0.0001, 0.0003, 0.001, 0.003)),
+        Task(
+            "siren",
+            lambda: Siren(64, 3),
+            signal,
+            F.mse_loss,
+            "adam",
+            1e-5,
+            1500,
+            16,
+            "a constant 0.6",
+            "siren",
+            (0.0001, 0.0003, 0.001, 0.003),
+        ),
     )
 }

@@ -1,8 +1,9 @@
 """Many members of one task trained at once, as one stack; steps to a target are what counts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,11 @@ from torch.func import functional_call, grad_and_value, vmap
 
 __all__ = ["Outcome", "train"]
 
-SMOOTH = 20
-CHECK = 20
+SMOOTH: Final = 20
+"""The loss is the mean over so many batches."""
+CHECK: Final = 20
+"""After so many steps members that have arrived, or diverged, leave the stack."""
+DIVERGED: Final = 1e3
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Outcome:
 
 
 def train(
-    nets: list[nn.Module],
-    rates: list[float],
+    nets: Sequence[nn.Module],
+    rates: Sequence[float],
     optimizer: str,
     loss: Callable[[Tensor, Tensor], Tensor],
     batches: Callable[[int], tuple[Tensor, Tensor]],
@@ -32,72 +36,93 @@ def train(
     target: float,
 ) -> list[Outcome]:
     """All members on the same batches, each with its own weights and rate."""
-    base = nets[0]
-    names = [name for name, _ in base.named_parameters()]
-    stack = {n: torch.stack([dict(net.named_parameters())[n].detach() for net in nets]) for n in names}
-
-    def member_loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return loss(functional_call(base, parameters, (x,)), y)
-
-    step_all = vmap(grad_and_value(member_loss), in_dims=(0, None, None))
-    rate = torch.tensor(rates)
-    alive = list(range(len(nets)))
-    outcomes: list[Outcome | None] = [None] * len(nets)
-    history: list[Tensor] = []
-    state = {n: (torch.zeros_like(t), torch.zeros_like(t)) for n, t in stack.items()}
-    recent = torch.empty(0)
+    stack = _Stack(nets, rates, optimizer, loss)
+    outcomes: list[Outcome] = [Outcome(None, math.nan)] * len(nets)
     for step in range(1, steps + 1):
-        x, y = batches(step)
-        grads, losses = step_all(stack, x, y)
-        history.append(losses.detach())
-        with torch.no_grad():
-            for n in names:
-                _update(optimizer, stack[n], grads[n], state[n], rate, step)
-        if step % CHECK and step != steps:
+        stack.step(step, *batches(step))
+        if step % CHECK and step < steps:
             continue
-        window = torch.stack(history[-(CHECK + SMOOTH - 1):])
-        means = window.unfold(0, min(SMOOTH, len(window)), 1).mean(-1)
-        keep = []
-        for i, member in enumerate(alive):
-            column = means[:, i]
-            hit = (column <= target).nonzero()
-            bad = not math.isfinite(column[-1]) or column[-1] > 1e3
-            if len(window) >= SMOOTH and len(hit):
-                first = step - len(column) + 1 + int(hit[0])
-                outcomes[member] = Outcome(first, float(column[int(hit[0])]))
-            elif bad:
-                outcomes[member] = Outcome(None, math.inf)
-            else:
-                keep.append(i)
-                if step == steps:
-                    outcomes[member] = Outcome(None, float(column[-1]))
-        if len(keep) < len(alive):
-            if not keep or step == steps:
-                break
-            index = torch.tensor(keep)
-            alive = [alive[i] for i in keep]
-            stack = {n: t[index] for n, t in stack.items()}
-            state = {n: (m[index], v[index]) for n, (m, v) in state.items()}
-            rate = rate[index]
-            history = [h[index] for h in history[-SMOOTH - CHECK:]]
-    return [o if o is not None else Outcome(None, math.nan) for o in outcomes]
+        arrived = stack.outcomes(step, target, last=step == steps)
+        for place, outcome in arrived.items():
+            outcomes[stack.members[place]] = outcome
+        stack.drop(arrived)
+        if not stack.members:
+            break
+    return outcomes
 
 
-def _update(
-    optimizer: str, weight: Tensor, grad: Tensor, state: tuple[Tensor, Tensor], rate: Tensor, step: int
-) -> None:
-    """torch.optim's SGD, SGD of momentum 0.9, or Adam, with a rate for each member."""
-    own = rate.view(-1, *[1] * (weight.dim() - 1))
-    first, second = state
-    if optimizer == "sgd":
-        weight.sub_(grad * own)
-        return
-    if optimizer == "momentum":
-        first.mul_(0.9).add_(grad)
-        weight.sub_(first * own)
-        return
-    first.mul_(0.9).add_(grad, alpha=0.1)
-    second.mul_(0.999).addcmul_(grad, grad, value=0.001)
-    scale = math.sqrt(1 - 0.999**step)
-    denominator = second.sqrt().div_(scale).add_(1e-8)
-    weight.sub_(first / denominator * (own / (1 - 0.9**step)))
+class _Stack:
+    """Weights with a leading axis of members, and what their optimizer keeps."""
+
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        rates: Sequence[float],
+        optimizer: str,
+        loss: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        base = nets[0]
+        each = [dict(net.named_parameters()) for net in nets]
+        self.weights = {n: torch.stack([own[n].detach() for own in each]) for n in each[0]}
+        self.first = {n: torch.zeros_like(w) for n, w in self.weights.items()}
+        self.second = {n: torch.zeros_like(w) for n, w in self.weights.items()}
+        self.rates = torch.tensor(rates)
+        self.members = list(range(len(nets)))
+        self.history: list[Tensor] = []
+        self.optimizer = optimizer
+
+        def member_loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return loss(functional_call(base, weights, (x,)), y)
+
+        self._slopes = vmap(grad_and_value(member_loss), in_dims=(0, None, None))
+
+    def step(self, number: int, x: Tensor, y: Tensor) -> None:
+        """One step of every member."""
+        slopes, losses = self._slopes(self.weights, x, y)
+        self.history.append(losses.detach())
+        with torch.no_grad():
+            for name, slope in slopes.items():
+                self._update(name, slope, number)
+
+    def _update(self, name: str, slope: Tensor, number: int) -> None:
+        """torch.optim's SGD, SGD of momentum 0.9, or Adam, with a rate for each member."""
+        weight, first, second = self.weights[name], self.first[name], self.second[name]
+        rate = self.rates.view(-1, *[1] * (weight.dim() - 1))
+        if self.optimizer == "sgd":
+            weight.sub_(slope * rate)
+        elif self.optimizer == "momentum":
+            first.mul_(0.9).add_(slope)
+            weight.sub_(first * rate)
+        else:
+            first.mul_(0.9).add_(slope, alpha=0.1)
+            second.mul_(0.999).addcmul_(slope, slope, value=0.001)
+            root = second.sqrt().div_(math.sqrt(1 - 0.999**number)).add_(1e-8)
+            weight.sub_(first / root * (rate / (1 - 0.9**number)))
+
+    def outcomes(self, step: int, target: float, *, last: bool) -> dict[int, Outcome]:
+        """By place in the stack: who has arrived or diverged, or everyone at the last step."""
+        recent = torch.stack(self.history[-(CHECK + SMOOTH - 1) :])
+        means = recent.unfold(0, min(SMOOTH, len(recent)), 1).mean(-1)
+        found = {}
+        for place, column in enumerate(means.T.tolist()):
+            hits = [i for i, mean in enumerate(column) if mean <= target]
+            if hits:
+                found[place] = Outcome(step - len(column) + 1 + hits[0], column[hits[0]])
+            elif not column[-1] <= DIVERGED:
+                found[place] = Outcome(None, math.inf)
+            elif last:
+                found[place] = Outcome(None, column[-1])
+        return found
+
+    def drop(self, places: dict[int, Outcome]) -> None:
+        """Leave these out from now on."""
+        stay = [place for place in range(len(self.members)) if place not in places]
+        if len(stay) == len(self.members):
+            return
+        self.members = [self.members[place] for place in stay]
+        index = torch.tensor(stay, dtype=torch.int64)
+        for tensors in (self.weights, self.first, self.second):
+            for name, tensor in tensors.items():
+                tensors[name] = tensor[index]
+        self.rates = self.rates[index]
+        self.history = [losses[index] for losses in self.history[-(SMOOTH + CHECK) :]]

@@ -135,7 +135,7 @@ def test_a_function_as_value_is_drawn_as_one():
         ({"role:recurrent": Zeros}, "roles of this model: embedding, residual_out"),
         ({"role:readout": Zeros}, "wte.weight has this role too"),
         ({"role:residual": Zeros}, r"no such role[\s\S]*residual_out"),
-        ({lambda one: False: Zeros}, "matches nothing"),
+        pytest.param({lambda one: False: Zeros}, "matches nothing", id="a predicate"),
         ({"*": Zeros, "conv.weight": Normal(1)}, "nothing left to match"),
         ({"*.down.weight": Zeros, "role:residual_out": Normal(1)}, "nothing left to match"),
         ({3: Zeros}, "names no parameters"),

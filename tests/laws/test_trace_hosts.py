@@ -85,6 +85,21 @@ def test_checkpoint_wrappers_drop_their_prefix():
     assert trace(model, rows(3, 6)).sites == expected
 
 
+def test_a_sharding_wrapper_drops_its_prefix():
+    """Known by its class's name, so that nothing of torch.distributed is imported."""
+
+    class FullyShardedDataParallel(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self._fsdp_wrapped_module = inner
+
+        def forward(self, x):
+            return self._fsdp_wrapped_module(x)
+
+    model = plain()
+    assert same_sites(FullyShardedDataParallel(model), model, rows(3, 6))
+
+
 def test_wrappers_in_wrappers_drop_all_prefixes():
     """Compiled, in data parallel, with checkpoints inside."""
     model = plain()

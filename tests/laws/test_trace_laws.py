@@ -75,6 +75,19 @@ class Convolutional(nn.Module):
         return self.head(self.tail(x.flatten(2).transpose(1, 2))[0][:, -1])
 
 
+class Unnamed(nn.Module):
+    """An activation that has no name, twice, and one with a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.slope = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x):
+        x = torch.relu(self.a(x)) ** 3
+        return self.c(torch.relu(self.slope * self.b(x)) ** 3)
+
+
 class Bare(nn.Module):
     """Parameters without layers: experts, a vector, a scalar, an empty one, a list and a dict."""
 
@@ -94,6 +107,7 @@ MODELS = {
     "decoder": (Decoder, lambda: tokens(2, 5)),
     "convolutional": (Convolutional, lambda: rows(2, 3, 9, 9)),
     "bare": (Bare, lambda: rows(3, 6)),
+    "unnamed": (Unnamed, lambda: rows(3, 6)),
     "nothing": (nn.Identity, lambda: rows(3, 6)),
 }
 everything = pytest.mark.parametrize(("make", "batch"), MODELS.values(), ids=MODELS)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 F = functional
 WIDTH = 4
+POINTS = torch.linspace(-3, 3, 13, dtype=torch.float64)
 
 SPELLINGS = {
     "linear": {
@@ -34,7 +35,7 @@ SPELLINGS = {
         "clamp": lambda p, x: x.clamp(min=0),
         "maximum": lambda p, x: torch.maximum(x, torch.zeros(())),
         "where": lambda p, x: torch.where(x > 0, x, 0.0),
-        "a view": lambda p, x: F.relu(x.view(-1)).view(3, WIDTH),
+        "a view": lambda p, x: F.relu(x.reshape(-1)).view(3, WIDTH),
     },
     "silu": {
         "function": lambda p, x: F.silu(x),
@@ -101,9 +102,12 @@ programs = st.lists(simple | branches, min_size=1, max_size=5)
 
 
 def facts(site, field):
-    """A field's value; the order of sources is that in which they ran, which spelling may change."""
+    """A field's value; in which order the sources ran is a matter of spelling."""
     value = getattr(site, field)
-    return set(value) if field == "sources" else value
+    if field == "sources":
+        return set(value)
+    # An activation without a name is known by its values.
+    return value(POINTS).round(decimals=9).tolist() if callable(value) else value
 
 
 def differences(found, expected):

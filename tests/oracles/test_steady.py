@@ -109,27 +109,27 @@ STABLE = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_fifty_layers_pass_on_everything_where_pairs_make_the_activation_linear(name):
-    """To 3 % in signal and batch-centred signal, to 10 % in the gradient, layer by layer.
+    """To 15 % in signal and batch-centred signal, 25 % in the gradient, layer by layer.
 
     The rest is the biases of the first layer. The rival keeps the mean square on average over
     weights, and loses the differences between inputs, or either of both.
     """
     for seed in SEEDS:
         found = passage(Plain(EXACT[name], 50), steady, seed)
-        assert within(found.signal, 0.97, 1.03)
-        assert within(found.centred, 0.97, 1.03)
-        assert within(found.gradient, 0.9, 1.1)
+        assert within(found.signal, 0.85, 1.15)
+        assert within(found.centred, 0.85, 1.15)
+        assert within(found.gradient, 0.8, 1.25)
         rival = passage(Plain(EXACT[name], 50), recipes.kaiming, seed)
-        assert not within(rival.signal, 0.9, 1.1) or not within(rival.centred, 0.9, 1.1)
+        assert not within(rival.signal, 0.85, 1.15) or not within(rival.centred, 0.85, 1.15)
 
 
 @pytest.mark.parametrize("name", STABLE)
 def test_fifty_layers_keep_signal_and_gradient_in_the_band_where_the_odd_part_saturates(name):
-    """Signal within 1/6 and 1.2, gradient within 1/2 and 10: five times in the limit of width."""
+    """Signal within 1/6 and 1.4, gradient within 1/2 and 10: five times in the limit of width."""
     for seed in SEEDS:
         found = passage(Plain(STABLE[name], 50), steady, seed)
-        assert within(found.signal, 1 / 6, 1.2)
-        assert within(found.centred, 1 / 6, 1.2)
+        assert within(found.signal, 1 / 6, 1.4)
+        assert within(found.centred, 1 / 6, 1.4)
         assert within(found.gradient, 1 / 2, 10.0)
 
 
@@ -148,7 +148,7 @@ def test_fifty_layers_keep_signal_and_gradient_in_the_band_where_the_odd_part_sa
 def test_rivals_leave_the_band(name, rival):
     """So the bounds above say something."""
     found = passage(Plain(STABLE[name], 50), rival, 0)
-    kept = within(found.signal, 1 / 6, 1.2) and within(found.centred, 1 / 6, 1.2)
+    kept = within(found.signal, 1 / 6, 1.4) and within(found.centred, 1 / 6, 1.4)
     assert not (kept and within(found.gradient, 1 / 2, 10.0))
 
 

@@ -501,6 +501,7 @@ def test_an_added_relative_bias_is_a_table_and_not_an_attention_input():
     assert (found["table"].role, str(found["table"].layout)) == (
         "embedding", "lookup [lookup=9, out=3]",
     )  # fmt: skip
+    assert {site.summands for site in found.values()} == {1}
 
 
 def test_a_learned_query_is_what_is_multiplied():

@@ -140,6 +140,31 @@ def test_gated_experts_have_blocks_in_each_expert():
     assert found["down"].activation == "swiglu"
 
 
+@pytest.mark.skipif(not hasattr(torch, "_grouped_mm"), reason="torch has no grouped product yet")
+def test_experts_in_one_grouped_product_are_matrices_of_their_own():
+    """Tokens sorted by expert, one call for all of them."""
+
+    def run(m, x):
+        share, chosen = m.router(x).softmax(-1).topk(1, -1)
+        order = chosen.flatten().argsort()
+        ends = torch.bincount(chosen.flatten(), minlength=3).cumsum(0).int()
+        both = torch._grouped_mm(x[order].bfloat16(), m.both.bfloat16(), offs=ends)
+        gate, value = both.chunk(2, -1)
+        y = torch._grouped_mm(F.silu(gate) * value, m.down.bfloat16(), offs=ends).float()
+        return x + torch.zeros_like(x).index_add(0, order, y * share[order])
+
+    model = Model(
+        run, router=nn.Linear(16, 3), both=parameter(3, 16, 64), down=parameter(3, 32, 16)
+    )
+    found = sites(model, rows(10, 16))
+    assert {n: found[n].role for n in ("router.weight", "both", "down")} == {
+        "router.weight": "router", "both": "gated", "down": "residual_out",
+    }  # fmt: skip
+    assert str(found["both"].layout) == "matrix product [batch=3, in=16, out=64, blocks gate/value]"
+    assert str(found["down"].layout) == "matrix product [batch=3, in=32, out=16]"
+    assert found["down"].activation == "swiglu"
+
+
 def test_in_a_swiglu_block_only_the_down_projection_writes():
     """Gate and value are multiplied before anything is added to the stream."""
 

@@ -432,6 +432,37 @@ def test_a_pooled_and_padded_skip_is_an_identity():
     assert writers(model, rows(2, 4, 8, 8)) == ["down.weight"]
 
 
+def test_a_branch_that_turns_its_axes_writes_when_it_is_turned_back():
+    """MLP-Mixer mixes tokens on the transpose, ConvNeXt works channels last inside."""
+
+    def mixer(m, x):
+        return m.head(x + m.down(F.gelu(m.up(m.norm(x).transpose(1, 2)))).transpose(1, 2))
+
+    model = Model(
+        mixer, up=nn.Linear(5, 7), down=nn.Linear(7, 5), norm=nn.LayerNorm(6), head=nn.Linear(6, 2)
+    )
+    found = sites(model, rows(2, 5, 6))
+    assert (found["down.weight"].role, found["down.weight"].residual.norm) == (
+        "residual_out",
+        "pre",
+    )
+
+    def convnext(m, x):
+        h = m.norm(m.mix(x).permute(0, 2, 1))
+        h = m.scale * m.down(F.gelu(m.up(h)))
+        return m.head(x + h.permute(0, 2, 1))
+
+    model = Model(
+        convnext, mix=nn.Conv1d(6, 6, 3, padding=1, groups=6), up=nn.Linear(6, 8),
+        down=nn.Linear(8, 6), norm=nn.LayerNorm(6), scale=parameter(6, value=1e-6),
+        head=nn.Conv1d(6, 2, 1),
+    )  # fmt: skip
+    found = sites(model, rows(2, 6, 9))
+    assert found["down.weight"].residual.scaled_by == ("scale",)
+    assert (found["scale"].role, found["scale"].built) == ("branch_scale", "constant 1e-06")
+    assert found["mix.weight"].normalized_output
+
+
 def test_a_slice_of_the_stream_is_the_stream():
     """A class token that attends to all (CaiT), and the halves of a reversible net."""
     token = Model(

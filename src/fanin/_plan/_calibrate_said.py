@@ -62,8 +62,7 @@ def _finding(weight: Weight, others: Sequence[Weight], how: str) -> Finding:
     if weight.wanted.std is None:
         stds = [*found, *weight.later]
         seen = f"; its output had std {_ends(stds)}" if stds else ""
-        sentence = f"Not calibrated: {weight.wanted.why_not}{seen}."
-        return Finding(weight.name, 1.0 if _asks(weight.entry) else None, measured, sentence)
+        return _left(weight, measured, f"{weight.wanted.why_not}{seen}")
     if measured is not None:
         sentence = f"Measured with {how}.{_missing(weight)}{_later(weight)}"
         return Finding(weight.name, _factor(weight), measured, sentence)
@@ -72,7 +71,13 @@ def _finding(weight: Weight, others: Sequence[Weight], how: str) -> Finding:
         shared = geometric_mean(factor for one in like for factor in one.factors)
         sentence = f"Measured with {how}: it did not run, and has the mean factor of its siblings."
         return Finding(weight.name, shared, None, sentence)
-    return Finding(weight.name, 1.0, None, f"Not calibrated: {_missed(weight)}.")
+    return _left(weight, None, _missed(weight))
+
+
+def _left(weight: Weight, measured: float | None, reason: str) -> Finding:
+    """Not scaled; a choice that asked for it has its factor then, which is 1."""
+    asked = isinstance(weight.entry.decision, Choice) and weight.entry.decision.target_std
+    return Finding(weight.name, 1.0 if asked else None, measured, f"Not calibrated: {reason}.")
 
 
 def _missed(weight: Weight) -> str:
@@ -82,10 +87,6 @@ def _missed(weight: Weight) -> str:
     if weight.uses:
         return "its output is zero, or the same for all inputs"
     return f"it is used through {weight.lost}" if weight.lost else "it did not run"
-
-
-def _asks(entry: Entry) -> bool:
-    return isinstance(entry.decision, Choice) and entry.decision.target_std is not None
 
 
 def _factor(weight: Weight) -> Factor:
