@@ -177,6 +177,25 @@ def test_a_widening_mirrored_layer_keeps_the_mean_square_of_each_unit():
     assert drawn(deep(layout=Layout((64, 256), "out in"))).gain == 1.0
 
 
+def test_what_leaves_the_model_is_never_paired():
+    """An autoencoder's pixels through a sigmoid would be each other's negatives."""
+    last = deep(role="readout", activation_after="sigmoid")
+    assert drawn(last).position == "last"
+
+
+def test_the_inputs_of_a_product_are_never_paired():
+    """The other factor does not change its sign with the pair."""
+    for role in ("gate", "gate_value", "gated"):
+        assert isinstance(drawn(deep(role=role)), VarianceScaling)
+
+
+def test_a_long_branch_is_paired_and_still_adds_its_share():
+    """Five plain weights in each branch of sixteen: the mean square kept, times 1 / 4."""
+    place = Residual(stream=1, index=2, count=16)
+    end = deep(role="residual_out", activation_after="identity", plain_depth=5, residual=place)
+    assert drawn(end) == LooksLinear(sqrt(2) / 4, position="last")
+
+
 @pytest.mark.parametrize("name", ["relu^2", "exp", "abs"])
 def test_an_activation_without_a_flat_odd_part_is_not_mirrored(name):
     """A steeper odd part explodes, none at all carries nothing."""

@@ -486,22 +486,26 @@ def test_self_attention_of_torch_takes_no_hidden_path(training):
     }
 
 
-def test_an_added_relative_bias_is_a_table_and_not_an_attention_input():
-    """Swin: a parameter of one row a relative place, looked up and added to the scores."""
+def test_an_added_relative_bias_is_no_signal():
+    """Swin: a row for each relative place is added to the scores; T5: of a layer's table."""
     places = torch.arange(5)[:, None] - torch.arange(5)[None] + 4
 
     def run(m, x):
         q, k, v = (heads(part(x)) for part in (m.q, m.k, m.v))
-        bias = m.table[places.view(-1)].view(5, 5, HEADS).permute(2, 0, 1)
-        return m.o(merged((q @ k.transpose(-2, -1) + bias[None]).softmax(-1) @ v))
+        rows_of = m.table[places.view(-1)] if isinstance(m.table, nn.Parameter) else m.table(places)
+        scores = q @ k.transpose(-2, -1) + rows_of.view(5, 5, HEADS).permute(2, 0, 1)[None]
+        return m.o(merged(scores.softmax(-1) @ v))
 
-    model = Model(run, table=parameter(9, HEADS), **{n: nn.Linear(12, 12) for n in "qkvo"})
-    found = sites(model, rows(2, 5, 12))
-    assert [found[f"{n}.weight"].role for n in "qkvo"] == ["query", "key", "value", "readout"]
-    assert (found["table"].role, str(found["table"].layout)) == (
-        "embedding", "lookup [lookup=9, out=3]",
-    )  # fmt: skip
-    assert {site.summands for site in found.values()} == {1}
+    tables = {
+        "table": (parameter(9, HEADS), "elementwise"),
+        "table.weight": (nn.Embedding(9, HEADS), "embedding"),
+    }
+    for name, (table, role) in tables.items():
+        model = Model(run, table=table, **{n: nn.Linear(12, 12) for n in "qkvo"})
+        found = sites(model, rows(2, 5, 12))
+        assert [found[f"{n}.weight"].role for n in "qkvo"] == ["query", "key", "value", "readout"]
+        assert (found[name].role, found[name].uses) == (role, 1)
+        assert {site.summands for site in found.values()} == {1}
 
 
 def test_a_learned_query_is_what_is_multiplied():

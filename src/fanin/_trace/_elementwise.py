@@ -7,21 +7,17 @@ few numbers, and named by its values: ``x * sigmoid(x)`` and ``silu(x)`` are the
 from dataclasses import dataclass
 from typing import Final, final
 
-import torch
-from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fanin._gains import identify
 from fanin._site import SiteActivation
 from fanin._trace._graph import Graph, Node, Value
+from fanin._trace._replay import Replay, recorded
 
 __all__ = ["Elementwise", "Step", "is_repeated"]
 
 _LONGEST: Final = 64
 """Operations in one activation; a longer chain is no activation but a computation."""
-
-_NEUTRAL: Final = {"_prelu_kernel": 0.25, "prelu": 0.25, "pow": 1.0}
-"""What stands for a parameter: torch's own start, or what changes nothing."""
 
 _TRANSPARENT: Final = ("view", "copy")
 _NUMERIC: Final = ("pointwise", "add", "multiply")
@@ -45,7 +41,7 @@ class Elementwise:
     def __init__(self, graph: Graph) -> None:
         self._steps: dict[Value, Step] = {}
         self._data: set[Node] = set()
-        self._named: dict[tuple[object, ...], SiteActivation] = {}
+        self._named: dict[Replay, SiteActivation] = {}
         for node in graph.nodes:
             if node.kind in ("input", "product", "lookup", "recurrent") or any(
                 value.node in self._data for value in node.inputs
@@ -98,24 +94,10 @@ class Elementwise:
         step = self._steps[value]
         if not any(self._bends(node) for node in step.nodes):
             return "identity"
-        key = tuple(self._signature(node, step.nodes) for node in step.nodes)
-        if key not in self._named:
-            self._named[key] = self._identified(step, key)
-        return self._named[key]
-
-    def _signature(self, node: Node, nodes: tuple[Node, ...]) -> tuple[object, ...]:
-        """What the operation computes, whichever tensors it ran on."""
-
-        def plain(found: object) -> object:
-            if isinstance(found, Value):
-                before = _behind_views(found)
-                return nodes.index(before) if before in nodes else before in self._data
-            if isinstance(found, tuple):
-                return tuple(plain(entry) for entry in found)
-            return repr(found)
-
-        keywords = tuple((key, plain(entry)) for key, entry in node.keywords.items())
-        return (node.operation, plain(node.arguments), keywords)
+        function = recorded(step.nodes, _behind_views, self._data)
+        if function not in self._named:
+            self._named[function] = self._identified(function)
+        return self._named[function]
 
     def _bends(self, node: Node) -> bool:
         """Whether this operation can be other than a straight line in its source."""
@@ -125,12 +107,11 @@ class Elementwise:
             return sum(self.is_data(one) for one in node.inputs) > 1
         return False
 
-    def _identified(self, step: Step, key: tuple[object, ...]) -> SiteActivation:
-        function = Replay(step, self._data, key)
+    def _identified(self, function: Replay) -> SiteActivation:
         try:
             with _disable_current_modes():
                 return identify(function) or function
-        except (RuntimeError, TypeError, NotImplementedError):
+        except (RuntimeError, TypeError, NotImplementedError, AttributeError):
             # The replay failed: which function it is stays unknown, and is not guessed.
             return "identity"
 
@@ -145,60 +126,3 @@ def _behind_views(value: Value) -> Node:
     while node.kind in _TRANSPARENT and node.inputs:
         node = node.inputs[0].node
     return node
-
-
-@final
-class Replay:
-    """A recorded activation as a function of any tensor; parameters in it change nothing."""
-
-    def __init__(self, step: Step, data: set[Node], key: tuple[object, ...]) -> None:
-        self._step, self._data, self._key = step, data, key
-        self.__name__ = " of ".join(
-            dict.fromkeys(node.operation for node in reversed(step.nodes) if node.kind != "add")
-        )
-
-    def __repr__(self) -> str:
-        return f"<{self.__name__}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Replay) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The activation of ``x``."""
-        known: dict[Node, Tensor] = {}
-        for node in self._step.nodes:
-            known[node] = self._run(node, x, known)
-        return known[self._step.nodes[-1]]
-
-    def _run(self, node: Node, x: Tensor, known: dict[Node, Tensor]) -> Tensor:
-        neutral = _NEUTRAL.get(node.operation, 1.0 if node.kind == "multiply" else 0.0)
-
-        def tensor_of(value: Value) -> Tensor:
-            before = _behind_views(value)
-            if before in known:
-                return known[before]
-            if before in self._data:
-                return x
-            return torch.full((), neutral, dtype=x.dtype)
-
-        def filled(found: object) -> object:
-            if isinstance(found, Value):
-                return tensor_of(found)
-            return [filled(entry) for entry in found] if isinstance(found, tuple) else found
-
-        assert node.function is not None  # noqa: S101 - recorded with every operation
-        result = node.function(
-            *(filled(argument) for argument in node.arguments),
-            **{
-                key: filled(argument)
-                for key, argument in node.keywords.items()
-                if key not in ("dtype", "out")
-            },
-        )
-        if isinstance(result, tuple):
-            result = result[0]
-        assert isinstance(result, Tensor)  # noqa: S101 - an elementwise operation
-        return result

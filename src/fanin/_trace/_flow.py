@@ -74,12 +74,14 @@ class Flow:
             and self.elementwise.step(total.inputs[0]).nodes[-1:] == last[-1:]
         )
 
-    def reached(self, value: Value, stop: Collection[Value] = ()) -> list[Reached]:
-        """The weighted nodes that ``value`` is linear in, not looking beyond ``stop``."""
+    def reached(
+        self, value: Value, stop: Collection[Value] = (), *, most: int = 2**30
+    ) -> list[Reached]:
+        """The weighted nodes, at most so many, that ``value`` is linear in; not beyond ``stop``."""
         found: dict[Node, Reached] = {}
         seen: set[Value] = set()
         waiting: list[tuple[Value, tuple[str, ...], bool]] = [(value, (), False)]
-        while waiting:
+        while waiting and len(found) < most:
             one, scales, normalized = waiting.pop()
             if one in seen or one in stop:
                 continue

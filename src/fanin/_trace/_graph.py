@@ -1,6 +1,6 @@
 """What a run leaves behind: operations as nodes, tensors as the values between them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -73,7 +73,6 @@ class Node:
     arguments: tuple[object, ...] = ()
     keywords: dict[str, object] = field(default_factory=dict)
     module: str = ""
-    function: Callable[..., object] | None = None
     outputs: list[Value] = field(default_factory=list)
     users: list["Node"] = field(default_factory=list)
 

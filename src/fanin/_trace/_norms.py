@@ -43,8 +43,7 @@ class Norms:
         for signal, statistic in (data, data[::-1]):
             reduction = self._elementwise.source(statistic).node
             if reduction.kind == "reduce" and self._is_size_of(reduction, signal):
-                self._enclose(statistic, reduction)
-                return self._before_centring(signal)
+                return self._enclosed(signal, statistic, reduction)
         return None
 
     def _is_size_of(self, reduction: Node, signal: Value) -> bool:
@@ -52,7 +51,7 @@ class Norms:
         about = reduction.inputs[0]
         if prod(reduction.value.shape) >= prod(about.shape):
             return False
-        if self._elementwise.source(about) not in self._near(signal):
+        if self._base(about) is not self._base(signal):
             return False
         last = self._elementwise.step(about).nodes[-1:]
         if reduction.operation in _MEANS:
@@ -61,28 +60,34 @@ class Norms:
             return bool(last) and last[0].operation == "abs"
         return reduction.operation in _SIZES
 
-    def _near(self, signal: Value) -> set[Value]:
-        """The value that a signal is a function of, and those that this one is made of."""
-        source = self._elementwise.source(signal)
-        return {source, *(self._elementwise.source(value) for value in source.node.inputs)}
+    def _base(self, value: Value) -> Value:
+        """What a value is a function of, once its mean was taken off or not."""
+        source = self._elementwise.source(value)
+        centred = self._centred(source.node)
+        return source if centred is None else self._elementwise.source(centred[0])
 
-    def _before_centring(self, signal: Value) -> Value:
-        """``x``, where the signal is ``x - mean(x)``."""
-        source = self._elementwise.source(signal).node
-        data = self._elementwise.data_inputs(source) if source.kind == "add" else []
+    def _centred(self, node: Node) -> tuple[Value, Value] | None:
+        """``x`` and its mean, where the node is ``x - mean(x)``."""
+        data = self._elementwise.data_inputs(node) if node.kind == "add" else []
         if len(data) != 2:
-            return signal
+            return None
         mean = self._elementwise.source(data[1]).node
         if mean.operation not in ("mean", "var_mean", "std_mean"):
-            return signal
+            return None
         about = self._elementwise.source(mean.inputs[0])
-        if about is not self._elementwise.source(data[0]):
-            return signal
-        self._enclose(data[1], mean)
-        self.inner.add(source)
-        return data[0]
+        return (data[0], data[1]) if about is self._elementwise.source(data[0]) else None
 
-    def _enclose(self, statistic: Value, reduction: Node) -> None:
-        self.inner.add(reduction)
-        self.inner |= set(self._elementwise.step(reduction.inputs[0]).nodes)
-        self.inner |= set(self._elementwise.step(statistic).nodes)
+    def _enclosed(self, signal: Value, statistic: Value, reduction: Node) -> Value:
+        """The input of the norm; what computes its mean and its size is inside."""
+        found = signal
+        for value in (reduction.inputs[0], signal):
+            node = self._elementwise.source(value).node
+            centred = self._centred(node)
+            if centred is not None:
+                found = centred[0]
+                mean = self._elementwise.source(centred[1])
+                self.inner |= {node, mean.node, *self._elementwise.step(centred[1]).nodes}
+        before = set(self._elementwise.step(found).nodes)
+        self.inner |= {reduction, *self._elementwise.step(statistic).nodes}
+        self.inner |= set(self._elementwise.step(reduction.inputs[0]).nodes) - before
+        return found

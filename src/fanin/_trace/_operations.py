@@ -89,7 +89,10 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         **_named("glu", "glu"),
         **_named(
-            "pointwise", "_prelu_kernel prelu rrelu_with_noise log_sigmoid_forward celu hardswish"
+            "pointwise",
+            "_prelu_kernel prelu rrelu_with_noise log_sigmoid_forward log_sigmoid celu hardswish "
+            "relu relu6 leaky_relu elu selu gelu silu mish softplus hardtanh hardsigmoid sigmoid "
+            "tanh hardshrink softshrink threshold",
         ),
         **_named(
             "constant",

@@ -75,7 +75,6 @@ class Recorder:
         if kind == "slice" and len(outputs) == 1 and outputs[0].numel() == first_size(inputs):
             kind = "view"
         node = self._node(name, kind, inputs, arguments, keywords)
-        node.function = operation.overloadpacket
         for tensor in outputs:
             value = node.output(tuple(tensor.shape), is_continuous(tensor))
             self.tensors.remember(tensor, value, written=written)
@@ -114,12 +113,10 @@ class Recorder:
         """``a + value * b * c`` is two operations."""
         added, *factors = arguments
         product = self._node("mul", "multiply", tuple(factors), tuple(factors), {})
-        product.function = torch.ops.aten.mul
         product.output(tuple(output.shape), is_continuous(output))
         propagate(product)
         alpha = {"alpha": keywords["value"]} if "value" in keywords else {}
         total = self._node("add", "add", (added, product.value), (added, product.value), alpha)
-        total.function = torch.ops.aten.add
         value = total.output(tuple(output.shape), is_continuous(output))
         self.tensors.remember(output, value, written=written)
         propagate(total)
@@ -133,7 +130,6 @@ class Recorder:
         is_bias = node.operation not in ("addmm", "baddbmm", "addbmm", "addmv", "addr")
         total = self.graph.add("bias" if is_bias else "add", "add", (node.value, summed))
         total.arguments, total.module = (node.value, summed), node.module
-        total.function = torch.ops.aten.add
         value = total.output(node.value.shape, floating=True)
         self.tensors.remember(outputs[0], value, written=written)
         propagate(total)

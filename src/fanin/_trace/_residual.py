@@ -55,7 +55,10 @@ class Streams:
 
     def _residual_sum(self, node: Node) -> ResidualSum | None:
         data = [value for value in node.inputs if self._carries(value, node)]
-        if len(data) != 2 or self.are_scores(node) or self._flow.elementwise.step(node.value).nodes:
+        is_function = bool(self._flow.elementwise.step(node.value).nodes)
+        if len(data) != 2 or is_function or node in self._flow.norms.inner:
+            return None
+        if self.are_scores(node):
             return None
         ways = ((data[0], data[1]), (data[1], data[0]))
         for skip, branch in ways:
@@ -92,8 +95,10 @@ class Streams:
             if not self._flow.elementwise.is_data(start) and not start.parameter:
                 return None
             inside = self._flow.between(branch, start)
-            if inside is not None and self._computes(inside):
-                return ResidualSum(node, start, skip, branch, inside)
+            if inside is not None:
+                # A mean or a turned copy of the stream is no branch, and none of what was before.
+                is_branch = self._computes(inside)
+                return ResidualSum(node, start, skip, branch, inside) if is_branch else None
         return None
 
     def _skip_of(self, node: Node) -> Value | None:
@@ -110,7 +115,7 @@ class Streams:
 
     def _shortcut_sum(self, node: Node, skip: Value, branch: Value) -> ResidualSum | None:
         """A sum whose skip path has one weight of its own, as where a ResNet's width changes."""
-        reached = self._flow.reached(skip)
+        reached = self._flow.reached(skip, most=2)
         if len(reached) != 1:
             return None
         shortcut = reached[0].node
@@ -259,7 +264,8 @@ class Streams:
             for user in node.users:
                 if user in self._flow.norms:
                     return True
-                if user.kind in ("view", "copy") or user.operation == "native_dropout":
+                is_same = user.kind in ("view", "copy") or user.operation == "native_dropout"
+                if is_same or user in self._flow.norms.inner:
                     waiting.append(user)
         return False
 

@@ -200,19 +200,26 @@ class Reading:
         counts: dict[Node, int] = {}
         stop = {node.value for node in self.streams.sums}
         for node in self.flow.graph.of_kind("add"):
-            is_function = bool(self.flow.elementwise.step(node.value).nodes)
-            if node in self.streams.sums or is_function or node in self.flow.norms.inner:
+            if not self._is_last_sum(node):
                 continue
             parts = self.streams.parts(node.value, stop)
             reached = [self.flow.reached(part, stop) for part in parts]
-            terms = [
-                {one.node for one in term if not one.normalized}
-                for term in reached
-                if any(not one.normalized for one in term)
-            ]
-            for one in {one for term in terms for one in term} - set(self.writers):
+            terms = {frozenset(one.node for one in term if not one.normalized) for term in reached}
+            terms.discard(frozenset())
+            for one in frozenset().union(*terms) - set(self.writers):
                 counts[one] = max(counts.get(one, 1), len(terms))
         return counts
+
+    def _is_last_sum(self, node: Node) -> bool:
+        """Whether several terms are summed here, of which no later operation adds up more."""
+        if node in self.streams.sums or node in self.flow.norms.inner:
+            return False
+        if self.flow.elementwise.step(node.value).nodes or self.streams.are_scores(node):
+            return False
+        later = [
+            user for user in node.users if user.kind == "add" and user not in self.streams.sums
+        ]
+        return not later or len(later) != len(node.users)
 
     def purposes(self, node: Node) -> list[tuple[Purpose, Stretch]]:
         """What which outputs of a weighted node are for."""
@@ -225,7 +232,7 @@ class Reading:
                 found = _layout_of_use(tuple(shape), use.node, use.weight)
                 if found is not None:
                     return self.with_purposes(found, uses)
-        if any(use.role == "embedding" for use in uses):
+        if any(use.node.kind == "lookup" or use.role == "embedding" for use in uses):
             return layout_of_lookup(shape)
         if uses and all(use.node.kind != "product" for use in uses):
             found = layout_of_channels(shape)

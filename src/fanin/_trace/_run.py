@@ -127,6 +127,7 @@ def _explained(model: nn.Module, error: Exception, where: str, batch: object) ->
 def describe(batch: object) -> str:
     """A batch in few words.
 
+    >>> import torch
     >>> describe((torch.zeros(2, 3), {"mask": None}))
     '(float32 2x3, {mask: None})'
     """

@@ -53,9 +53,11 @@ def _weight(site: Site, layout: Layout, beside: Around) -> Choice:
             xavier_uniform(),
             "The input weights of gates: signal and gradient are kept alike, gate by gate.",
         )
-    if site.plain_depth >= DEEP and not site.normalized_output:
+    in_run = site.role in ("weight", "residual_out", "readout") and not site.normalized_output
+    if site.plain_depth >= DEEP and in_run:
+        start = linear_start(site)
         return Choice(
-            linear_start(site),
+            start if beside.factor == 1.0 else start * beside.factor,
             f"One of {site.plain_depth} plain weights in a row: orthogonal, and paired units pass "
             "on only the odd part of the activation, so the run starts near a linear map.",
             f"{_BALDUZZI}; {_SAXE}",

@@ -149,7 +149,8 @@ def linear_start(site: Site) -> Initializer:
     reads = reads and len(site.sources) <= 1
     # At the front, pairs of few inputs would be few directions, and a kernel is to see its patch.
     room = reads or (outputs <= 2 * inputs and not _has_kernel(layout))
-    writes = after is not None and after.mirrored and pairs and outputs % 2 == 0 and room
+    room = room and outputs % 2 == 0 and site.role != "readout"
+    writes = after is not None and after.mirrored and pairs and room
     number = forward_gain(site.activation)
     if before is not None and reads == before.mirrored:
         number = before.gain(site.plain_depth)
