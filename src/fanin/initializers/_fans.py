@@ -130,9 +130,11 @@ class VarianceScaling(Initializer):
         return replace(self, factor=self.factor * factor)
 
     def __str__(self) -> str:
-        size = leading(gain_name(self.gain, self.convention))
-        if self.factor != 1:
-            size = f"{formula_number(self.factor)} {size}"
+        if isinstance(self.gain, float):
+            size = leading(formula_number(self.factor * self.gain))
+        else:
+            factor = leading(formula_number(self.factor))
+            size = factor + leading(gain_name(self.gain, self.convention))
         fan, shares = _FORMULAS[self.fan]
         if self.distribution == "uniform":
             return f"w ~ U(-b, b), b = {size}sqrt({3 * shares} / {fan})"
