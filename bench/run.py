@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-import fills
 import calibrate
+import fills
 import orthogonal
 import plan
 import start_up
