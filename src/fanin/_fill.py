@@ -39,6 +39,8 @@ __all__ = [
 Layer = TypeVar("Layer", bound=nn.Module)
 
 _SUFFIX = "_initializer"
+_POWER_STEPS = 15
+"""As many as torch takes when a spectral norm is set up."""
 
 
 def parameter_names(module: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -290,7 +292,8 @@ def wanted_for(job: Job, value: Tensor) -> list[Tensor]:
         lengths = torch.norm_except_dim(value, 2, hook.dim)
         wanted, made = [value, lengths], value / lengths
     else:
-        wanted, made = [value], value / value.norm()
+        wanted = _estimated(job.owner, hook, value)
+        made = value / value.norm()
     if not bool(torch.isfinite(made).all()):
         under = type(hook).__name__ if hook else _kinds(_parametrization(job.owner, job.name))
         raise FaninError(
@@ -300,6 +303,17 @@ def wanted_for(job: Job, value: Tensor) -> list[Tensor]:
             fix="give a start without zero rows; weight norm, for one, divides by their norm",
         )
     return wanted
+
+
+def _estimated(owner: nn.Module, hook: SpectralNorm, value: Tensor) -> list[Tensor]:
+    """The weight, and the singular vectors that older spectral norm keeps beside it."""
+    matrix = hook.reshape_weight_to_matrix(value)
+    left = getattr(owner, f"{hook.name}_u").clone()
+    right = getattr(owner, f"{hook.name}_v").clone()
+    for _ in range(_POWER_STEPS):
+        right = nn.functional.normalize(matrix.t() @ left, dim=0, eps=hook.eps)
+        left = nn.functional.normalize(matrix @ right, dim=0, eps=hook.eps)
+    return [value, left, right]
 
 
 def refresh(module: nn.Module, name: str) -> None:
@@ -316,7 +330,13 @@ def _through_copy(job: Job, value: Tensor) -> tuple[list[Tensor], Tensor]:
     try:
         # What ``module.weight = value`` calls.
         trial.right_inverse(value)
-        # Before the weight is computed: spectral norm steps when it is.
+        if list(trial.buffers()):
+            # Spectral norm divides by an estimate that it renews when it is trained; of another
+            # matrix it is no estimate.
+            trial.train()
+            for _ in range(_POWER_STEPS):
+                trial()
+            trial.eval()
         wanted = [tensor.clone() for tensor in _tensors(trial)]
     except Exception as error:  # noqa: BLE001 - a parametrization is the user's own code
         raise FaninError(
@@ -351,7 +371,7 @@ def _hooks(module: nn.Module) -> dict[str, WeightNorm | SpectralNorm]:
 def _behind(name: str, hook: WeightNorm | SpectralNorm) -> tuple[str, ...]:
     if isinstance(hook, WeightNorm):
         return f"{name}_v", f"{name}_g"
-    return (f"{name}_orig",)
+    return f"{name}_orig", f"{name}_u", f"{name}_v"
 
 
 def _jobs(module: nn.Module, initializers: Mapping[str, Initializer]) -> list[Job]:

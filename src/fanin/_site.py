@@ -46,7 +46,7 @@ SiteActivation: TypeAlias = str | Callable[[Tensor], Tensor] | Gated
 class Residual:
     """Where a weight writes into a residual stream: ``x <- x + branch(x)``.
 
-    ``stream`` numbers the streams of the model in the order in which they end; ``index`` is the
+    ``stream`` numbers the streams of the model in the order of their first sums; ``index`` is the
     branch's place in its stream, from 1, and ``count`` how many branches write into it.
     ``level`` is 0 for a stream that no other branch contains, 1 for a stream inside a branch of
     such a one, and so on.

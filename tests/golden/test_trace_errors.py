@@ -25,8 +25,9 @@ def test_a_batch_of_the_wrong_shape():
         "  where: Sequential, in '0'\n"
         "  found: RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x5 and 6x8); "
         "the batch was float32 3x5\n"
-        "  fix:   give what the model is called with: a tensor, a tuple of positional arguments, "
-        "or a mapping of keyword arguments"
+        "  fix:   give what the model is called with: a tensor, a tuple (not a list) of "
+        "positional arguments, or a mapping of keyword arguments; a mapping that is one argument: "
+        "(batch,)"
     )
 
 
@@ -37,8 +38,9 @@ def test_an_argument_that_the_model_does_not_know():
         "  where: Sequential\n"
         "  found: TypeError: Sequential.forward() got an unexpected keyword argument 'x'; "
         "the batch was {x: float32 3x6}\n"
-        "  fix:   give what the model is called with: a tensor, a tuple of positional arguments, "
-        "or a mapping of keyword arguments"
+        "  fix:   give what the model is called with: a tensor, a tuple (not a list) of "
+        "positional arguments, or a mapping of keyword arguments; a mapping that is one argument: "
+        "(batch,)"
     )
 
 

@@ -264,19 +264,17 @@ def test_fill_knows_the_older_weight_norm_too():
 
 
 def test_what_spectral_norm_keeps_is_the_planned_weight():
-    """Old or new, it divides what it keeps; looking at the weight would step its iteration."""
+    """Old or new, it divides what it keeps by an estimate, which is renewed for the new weight."""
     new = parametrizations.spectral_norm(nn.Linear(8, 6))
     old = nn.utils.spectral_norm(nn.Linear(8, 6))
     model = nn.ModuleDict({"new": new, "old": old})
-    before = snapshot(model)
     planned(model).apply(model, seed=0)
     for name, kept in (("new", new.parametrizations.weight.original), ("old", old.weight_orig)):
         expected = kaiming_normal().fill_(torch.empty(6, 8), seed=0, name=f"{name}.weight")
         assert torch.equal(kept, expected)
-    after = snapshot(model)
-    untouched = [name for name in before if name.endswith(("_u", "_v"))]
-    assert len(untouched) == 4
-    assert all(torch.equal(after[name], before[name]) for name in untouched)
+    old.eval()(torch.ones(1, 8))
+    for weight in (new.eval().weight, old.weight):
+        assert 1 - 1e-3 <= torch.linalg.matrix_norm(weight.detach(), 2) < 1.2
 
 
 def test_kept_tensors_are_untouched():

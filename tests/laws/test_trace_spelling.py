@@ -97,8 +97,15 @@ def program(kinds, choose):
 
 
 simple = st.sampled_from(["linear", "relu", "silu", "norm", "gated"])
-branches = st.lists(simple, min_size=1, max_size=3).map(lambda steps: ("linear", *steps, "linear"))
-programs = st.lists(simple | branches, min_size=1, max_size=5)
+
+
+def branch_of(steps):
+    return ("linear", *steps, "linear")
+
+
+branches = st.lists(simple, min_size=1, max_size=3).map(branch_of)
+nested = st.lists(simple | branches, min_size=1, max_size=3).map(branch_of)
+programs = st.lists(simple | branches | nested, min_size=1, max_size=4)
 
 
 def facts(site, field):
@@ -135,6 +142,43 @@ def test_any_mixture_of_spellings_has_the_sites_of_the_plain_one(kinds, data):
     expected = sites(Model(program(kinds, plain), **parts), rows(3, 5), training=False)
     found = sites(Model(program(kinds, any_spelling), **parts), rows(3, 5), training=False)
     assert differences(found, expected) == []
+
+
+def streams_of(kinds, at="parts", level=0):
+    """The writers of each stream and its level, in the order of the sums.
+
+    A weight ends a stream, activations and norms do not; inner streams are summed up first.
+    """
+    current = []
+    found = []
+    for i, kind in enumerate(kinds):
+        if isinstance(kind, tuple):
+            found += streams_of(kind, f"{at}.{i}", level + 1)
+            if not current:
+                found.append((level, current))
+            current.append(f"{at}.{i}.{len(kind) - 1}.weight")
+        elif kind in ("linear", "gated"):
+            current = []
+    return found
+
+
+@settings(max_examples=40)
+@given(programs)
+def test_the_writers_of_a_random_net_are_the_last_weights_of_its_branches(kinds):
+    """In the order and number in which the program adds them, and no others."""
+
+    def plain(kind):
+        return next(iter(SPELLINGS[kind].values()))
+
+    parts = {"parts": built(kinds), "stem": nn.Linear(5, WIDTH), "head": nn.Linear(WIDTH, 2)}
+    found = sites(Model(program(kinds, plain), **parts), rows(3, 5), training=False)
+    expected = {
+        name: (number, level, index, len(stream))
+        for number, (level, stream) in enumerate(streams_of(kinds))
+        for index, name in enumerate(stream, 1)
+    }
+    places = {n: s.residual for n, s in found.items() if s.role == "residual_out"}
+    assert {n: (r.stream, r.level, r.index, r.count) for n, r in places.items()} == expected
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,15 @@ WAYS = {
     "masked tokens": lambda m, x: x + f(m, x).masked_fill(torch.eye(3, WIDTH) > 0, 0.0),
     "where": lambda m, x: torch.where(torch.eye(3, WIDTH) > 0, x, x + f(m, x)),
     "half of each": lambda m, x: 0.5 * x + 0.5 * f(m, x),
+    "lerp": lambda m, x: torch.lerp(x, f(m, x), 0.5),
+    "written into a slice": lambda m, x: written(x, f(m, x)),
 }
+
+
+def written(x, y):
+    out = x.clone()
+    out[:, 1:] += y[:, 1:]
+    return out
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

@@ -48,9 +48,16 @@ class Difference:
         return "\n".join(lines)
 
     def _lines(self) -> list[tuple[str, str, str]]:
-        lines = [("~", old.name, f"{_said(old)} → {_said(new)}") for old, new in self.changed]
+        lines = [("~", old.name, _changed(old, new)) for old, new in self.changed]
         lines += [("+", entry.name, _said(entry)) for entry in self.added]
         return lines + [("-", entry.name, _said(entry)) for entry in self.removed]
+
+
+def _changed(old: Entry, new: Entry) -> str:
+    before, after = _said(old), _said(new)
+    if before == after:
+        before, after = f"{before}, {old.site.layout}", f"{after}, {new.site.layout}"
+    return f"{before} → {after}"
 
 
 def difference(old: Sequence[Entry], new: Sequence[Entry]) -> Difference:

@@ -25,6 +25,8 @@ def kept_start(site: Site, *, has_values: bool) -> Choice | Keep | None:
     >>> kept_start(Site(name="A_log", layout=None, built="marked _no_reinit"), has_values=True)
     Keep(why='Its author marked it: _no_reinit.')
     """
+    if site.role == "buffer" and not has_values:
+        return Keep("A buffer without values here: only its module can fill it, to_empty does not.")
     if site.role == "buffer":
         return Keep("A buffer: its module fills it.")
     if site.built.startswith("marked"):

@@ -92,6 +92,7 @@ def initialize(
     recipe: RecipeLike = steady,
     seed: int | None = None,
     training: bool | None = None,
+    allow_unclaimed: bool = False,
 ) -> Plan:
     """`plan`, `Plan.calibrate` where the recipe measures, `Plan.apply`; returns the applied plan.
 
@@ -99,7 +100,8 @@ def initialize(
     taken from torch's global generator. The plan's ``receipt`` says which, and what was done.
 
     Raises:
-        FaninError: as these three; also for a parameter that nobody claims.
+        FaninError: as these three; also for a parameter that nobody claims, unless
+            ``allow_unclaimed``, which leaves it as it is.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
@@ -110,4 +112,4 @@ def initialize(
     if any(entry.awaits_calibration for entry in found):
         seed = take_seed(seed)
         found = found.calibrate(model, batch, seed=seed, training=bool(training))
-    return replace(found, receipt=found.apply(model, seed=seed))
+    return replace(found, receipt=found.apply(model, seed=seed, allow_unclaimed=allow_unclaimed))

@@ -246,6 +246,13 @@ class Plan:
 
     def diff(self, other: "Plan") -> Difference:
         """What ``other`` adds, removes and changes; empty where both do the same to a model."""
+        if not isinstance(other, Plan):
+            raise FaninError(
+                "this is not a plan",
+                where="plan.diff",
+                found=repr(other)[:80],
+                fix="give what fanin.plan or Plan.load returned",
+            )
         return difference(self.entries, other.entries)
 
     @property

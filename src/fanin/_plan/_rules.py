@@ -24,6 +24,13 @@ _WILD = re.compile(r"[*?\[]")
 
 def replaced(entries: Sequence[Entry], rules: Mapping[RuleKey, RuleValue]) -> tuple[Entry, ...]:
     """``entries`` with the decisions of ``rules``, the first key that matches an entry winning."""
+    if not isinstance(rules, Mapping):
+        raise FaninError(
+            "rules are a mapping from what they match to a start",
+            where="plan.replace",
+            found=repr(rules)[:80],
+            fix='plan.replace({"*.down.weight": Zeros})',
+        )
     parsed = [_Rule.of(key, value, entries) for key, value in rules.items()]
     used: set[str] = set()
     matched: set[str] = set()

@@ -119,8 +119,8 @@ def _explained(model: nn.Module, error: Exception, where: str, batch: object) ->
         "the model failed on this batch",
         where=place,
         found=f"{said}; the batch was {describe(batch)}",
-        fix="give what the model is called with: a tensor, a tuple of positional arguments, or a "
-        "mapping of keyword arguments",
+        fix="give what the model is called with: a tensor, a tuple (not a list) of positional "
+        "arguments, or a mapping of keyword arguments; a mapping that is one argument: (batch,)",
     )
 
 
@@ -136,6 +136,8 @@ def describe(batch: object) -> str:
         return f"{kind} {'x'.join(str(n) for n in batch.shape) or 'scalar'}"
     if isinstance(batch, Mapping):
         return "{" + ", ".join(f"{key}: {describe(one)}" for key, one in batch.items()) + "}"
-    if isinstance(batch, (tuple, list)):
+    if isinstance(batch, list):
+        return "[" + ", ".join(describe(one) for one in batch) + "]"
+    if isinstance(batch, tuple):
         return "(" + ", ".join(describe(one) for one in batch) + ")"
     return repr(batch)[:40]

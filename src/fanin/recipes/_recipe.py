@@ -101,9 +101,19 @@ class Recipe:
         """The decision for this site.
 
         Raises:
-            FaninError: if the recipe's function returned something else.
+            FaninError: if the recipe's function fails, or returned something else.
         """
-        found = self.choose(site)
+        try:
+            found = self.choose(site)
+        except FaninError:
+            raise
+        except Exception as error:
+            raise FaninError(
+                "the recipe's function failed",
+                where=f"the recipe {self.name}, for {site.name}",
+                found=f"{type(error).__name__}: {error}",
+                fix="a recipe takes a site, and returns a Choice, a Keep, an initializer or None",
+            ) from error
         if found is None or isinstance(found, Choice | Keep | Initializer):
             return found
         raise FaninError(
@@ -161,7 +171,7 @@ def as_recipe(value: RecipeLike) -> Recipe:
             where="recipes.as_recipe",
             found=repr(value)[:80],
             fix="give a Recipe such as recipes.steady, or a function from a site to a Choice; "
-            "recipes.named looks a name up",
+            "recipes.named('kaiming') looks a name up",
         )
     name = getattr(value, "__name__", type(value).__name__)
     text = (getattr(value, "__doc__", None) or "").strip()

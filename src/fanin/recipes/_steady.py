@@ -14,6 +14,8 @@ from fanin._layout import Layout
 from fanin._site import Site, SiteRole
 from fanin.initializers import (
     ForgetGate,
+    Initializer,
+    LooksLinear,
     Orthogonal,
     Uniform,
     VarianceScaling,
@@ -58,12 +60,20 @@ def _weight(site: Site, layout: Layout, beside: Around) -> Choice:
         start = linear_start(site)
         return Choice(
             start if beside.factor == 1.0 else start * beside.factor,
-            f"One of {site.plain_depth} plain weights in a row: orthogonal, and paired units pass "
-            "on only the odd part of the activation, so the run starts near a linear map.",
+            f"One of {site.plain_depth} plain weights in a row: {_in_run(start)}",
             f"{_BALDUZZI}; {_SAXE}",
         )
     number = forward_gain(site.activation) * beside.factor
     return Choice(VarianceScaling(number), _said(site, beside), _HE)
+
+
+def _in_run(start: Initializer) -> str:
+    if isinstance(start, LooksLinear):
+        return (
+            "orthogonal, and paired units pass on only the odd part of the activation, so the run "
+            "starts near a linear map."
+        )
+    return "orthogonal; its own units are not paired, for its place, width or activation."
 
 
 def _said(site: Site, beside: Around) -> str:
@@ -110,7 +120,7 @@ def _readout(site: Site, layout: Layout, beside: Around) -> Choice:
             VarianceScaling(1.0), "It makes no more of what it reads: outputs of unit size at most."
         )
     return Choice(
-        _THIRD, "It reads a norm, a stream or a state, often larger than 1: torch's smaller std."
+        _THIRD, "A readout that no plain run leads to: torch's std, a third of the usual variance."
     )
 
 

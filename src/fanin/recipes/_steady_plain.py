@@ -146,7 +146,9 @@ def linear_start(site: Site) -> Initializer:
     outputs, inputs = layout.channels_shape()
     pairs = _is_one_matrix(layout)
     reads = before is not None and before.mirrored and pairs and inputs % 2 == 0
-    reads = reads and len(site.sources) <= 1
+    # A weight that runs again reads its own output, and its ends would have to be both.
+    pairs = pairs and site.uses <= 1
+    reads = reads and pairs and len(site.sources) <= 1
     # At the front, pairs of few inputs would be few directions, and a kernel is to see its patch.
     room = reads or (outputs <= 2 * inputs and not _has_kernel(layout))
     room = room and outputs % 2 == 0 and site.role != "readout"
