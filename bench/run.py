@@ -49,7 +49,7 @@ def main() -> int:
         found: list[Row] = measure(quick=options.quick)
         pieces.append(table(f"{title}: {summary(measure)}", found))
         print(pieces[-1], flush=True)
-    if options.write:
+    if options.write and not options.only:
         PAGE.write_text("\n".join(pieces))
     return 0
 
