@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from math import prod
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,10 @@ from fanin._trace._operations import base_name, kind_of
 from fanin._trace._propagate import propagate
 from fanin._trace._tensors import Tensors, is_continuous
 
-__all__ = ["Recorder", "recording"]
+__all__ = ["Recorder", "Watch", "recording"]
+
+Watch: TypeAlias = Callable[[Node, Sequence[Any], Mapping[str, Any], list[Tensor]], None]
+"""Called with a node, the arguments that torch was called with, and what came out."""
 
 _PICKS = {"index", "index_select", "gather", "_unsafe_index", "take"}
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
@@ -34,6 +37,8 @@ class Recorder:
         self.graph = Graph()
         self.tensors = Tensors(self.graph)
         self.modules: list[str] = []
+        self.watch: Watch | None = None
+        """Called after each operation but views."""
         self.is_hidden = False
         self.error: BaseException | None = None
         self.failed = ""
@@ -69,7 +74,8 @@ class Recorder:
         ):
             return
         if name == "addcmul":
-            self._product_and_sum(arguments, keywords, outputs[0], written=written)
+            total = self._product_and_sum(arguments, keywords, outputs[0], written=written)
+            self._show(total, args, kwargs, outputs)
             return
         kind = kind_of(operation, name)
         if kind == "slice" and len(outputs) == 1 and outputs[0].numel() == first_size(inputs):
@@ -81,7 +87,14 @@ class Recorder:
         propagate(node)
         if name in _PICKS and inputs[0].parameter and not node.value.parameter:
             node.kind = "lookup"
-        self._split_sum(node, outputs, written=written)
+        last = self._split_sum(node, outputs, written=written)
+        self._show(last, args, kwargs, outputs)
+
+    def _show(
+        self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: list[Tensor]
+    ) -> None:
+        if self.watch is not None:
+            self.watch(node, args, kwargs, outputs)
 
     def _node(
         self,
@@ -109,8 +122,8 @@ class Recorder:
         output: Tensor,
         *,
         written: bool,
-    ) -> None:
-        """``a + value * b * c`` is two operations."""
+    ) -> Node:
+        """``a + value * b * c`` is two operations; the second is returned."""
         added, *factors = arguments
         product = self._node("mul", "multiply", tuple(factors), tuple(factors), {})
         product.output(tuple(output.shape), is_continuous(output))
@@ -120,12 +133,16 @@ class Recorder:
         value = total.output(tuple(output.shape), is_continuous(output))
         self.tensors.remember(output, value, written=written)
         propagate(total)
+        return total
 
-    def _split_sum(self, node: Node, outputs: list[Tensor], *, written: bool) -> None:
-        """``addmm`` and the like are two operations: a product, and the sum with a bias."""
+    def _split_sum(self, node: Node, outputs: list[Tensor], *, written: bool) -> Node:
+        """``addmm`` and the like are two operations: a product, and the sum with a bias.
+
+        Returns the one that the outputs come from.
+        """
         summed = _summed(node.operation, node.arguments, node.keywords)
         if summed is None:
-            return
+            return node
         # The bias of a convolution lies along an axis that its shape does not tell.
         is_bias = node.operation not in ("addmm", "baddbmm", "addbmm", "addmv", "addr")
         total = self.graph.add("bias" if is_bias else "add", "add", (node.value, summed))
@@ -133,6 +150,7 @@ class Recorder:
         value = total.output(node.value.shape, floating=True)
         self.tensors.remember(outputs[0], value, written=written)
         propagate(total)
+        return total
 
     def hidden(self, name: str, args: Sequence[Any], result: object) -> None:
         """Write down one call whose inner operations were not recorded."""
@@ -140,6 +158,7 @@ class Recorder:
         for tensor in _tensors_in(result):
             value = node.output(tuple(tensor.shape), is_continuous(tensor))
             self.tensors.remember(tensor, value)
+        self._show(node, args, {}, list(_tensors_in(result)))
 
     def _as_values(self, args: object) -> Any:  # noqa: ANN401 - a call's arguments are anything
         if isinstance(args, Tensor):
@@ -237,9 +256,10 @@ class _Functions(TorchFunctionMode):
 
 
 @contextmanager
-def recording(recorder: Recorder, model: nn.Module) -> Iterator[None]:
+def recording(recorder: Recorder, model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
     """Inside, every operation is written down, with the module that ran it.
 
+    ``gradients``: whether a backward pass can follow.
     The hooks that this sets on modules are not taken away here: `observing` does that.
     """
     for name, module in model.named_modules(remove_duplicate=True):
@@ -248,7 +268,7 @@ def recording(recorder: Recorder, model: nn.Module) -> Iterator[None]:
         module.register_forward_pre_hook(_entering(recorder, name))
         module.register_forward_hook(_leaving(recorder, name), always_call=True)
     with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.set_grad_enabled(gradients))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_Functions(recorder))
         stack.enter_context(_Operations(recorder))

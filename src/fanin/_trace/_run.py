@@ -14,7 +14,7 @@ from fanin._trace._graph import Graph
 from fanin._trace._names import Tensors
 from fanin._trace._record import Recorder, recording, results_in
 
-__all__ = ["describe", "graph_of"]
+__all__ = ["describe", "graph_of", "name_sources", "own_batch", "run_recorded"]
 
 _NEEDS_DATA = ("meta tensor", "Meta", "meta device", "data-dependent", "no data", "fake tensor")
 
@@ -30,14 +30,14 @@ def graph_of(
     """
     recorder = Recorder()
     with observing(model, training=training):
-        _name_sources(recorder, tensors)
+        name_sources(recorder, tensors)
         with _fake(model) as mode:
             # A model may write into what it is given.
-            given = _own(batch, mode)
+            given = own_batch(batch, mode)
             for tensor in results_in(given):
                 recorder.source(tensor, "input", "input")
             with recording(recorder, model):
-                result = _run(model, given, recorder)
+                result = run_recorded(model, given, recorder)
         recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
     return recorder.graph
 
@@ -51,21 +51,22 @@ def _fake(model: nn.Module) -> Iterator[FakeTensorMode | None]:
         yield mode
 
 
-def _own(batch: object, mode: FakeTensorMode | None) -> object:
+def own_batch(batch: object, mode: FakeTensorMode | None = None) -> object:
     """The batch with tensors of its own, and fake where the model is."""
     if isinstance(batch, Tensor):
         if isinstance(batch, FakeTensor) or mode is None:
             return batch.detach().clone().requires_grad_(batch.requires_grad)
         return mode.from_tensor(batch)
     if isinstance(batch, Mapping):
-        return {key: _own(entry, mode) for key, entry in batch.items()}
+        return {key: own_batch(entry, mode) for key, entry in batch.items()}
     if isinstance(batch, list):
-        return [_own(entry, mode) for entry in batch]
+        return [own_batch(entry, mode) for entry in batch]
     # Of a named tuple the fields would be lost.
-    return tuple(_own(entry, mode) for entry in batch) if type(batch) is tuple else batch
+    return tuple(own_batch(entry, mode) for entry in batch) if type(batch) is tuple else batch
 
 
-def _name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
+def name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
+    """Tell the recorder which tensors are parameters, and under which names."""
     for one in tensors:
         if one.is_buffer:
             continue
@@ -95,7 +96,8 @@ def _naming_attribute(
     return hook
 
 
-def _run(model: nn.Module, batch: object, recorder: Recorder) -> object:
+def run_recorded(model: nn.Module, batch: object, recorder: Recorder) -> object:
+    """What the model returns, inside `recording`; raises FaninError where the run fails."""
     try:
         return run(model, batch)
     except Exception as error:

@@ -10,8 +10,7 @@ from fanin._layout._modules import known_layout
 from fanin._layout._uses import layout_of_channels
 from fanin._site import Residual, Site, SiteRole
 from fanin._trace._built import built
-from fanin._trace._flow import Flow
-from fanin._trace._graph import Graph, Node
+from fanin._trace._graph import Node
 from fanin._trace._names import Tensors
 from fanin._trace._propagate import weight_operand
 from fanin._trace._roles import Reading, Use
@@ -36,9 +35,8 @@ _TABLE: Sequence[SiteRole] = (
 """Of several uses the first here names the parameter."""
 
 
-def sites_of(graph: Graph, tensors: list[Tensors], mode: str) -> list[Site]:
+def sites_of(reading: Reading, tensors: list[Tensors], mode: str) -> list[Site]:
     """One site for each of ``tensors``, in their order."""
-    reading = Reading(Flow(graph))
     return [_site(reading, one, mode) for one in tensors]
 
 

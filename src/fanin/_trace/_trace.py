@@ -10,7 +10,9 @@ from fanin._errors import FaninError, nearest
 from fanin._observe import require_shapes
 from fanin._site import Site
 from fanin._text import table
+from fanin._trace._flow import Flow
 from fanin._trace._names import Tensors, tensors_of
+from fanin._trace._roles import Reading
 from fanin._trace._run import describe, graph_of
 from fanin._trace._siblings import completed
 from fanin._trace._sites import sites_of
@@ -109,7 +111,7 @@ def trace(model: nn.Module, batch: object, *, training: bool | None = None) -> T
     tensors = tensors_of(model)
     first = bool(training)
     graph = graph_of(model, tensors, batch, training=first)
-    sites = sites_of(graph, tensors, "training" if first else "evaluation")
+    sites = sites_of(Reading(Flow(graph)), tensors, "training" if first else "evaluation")
     mode: Mode = "training" if first else "evaluation"
     operations = len(graph.nodes)
     if training is None and any(_is_missing(site) for site in sites):
@@ -137,7 +139,7 @@ def _with_training(
         # In training mode a model may want more than a batch (targets); what evaluation mode
         # showed stands, and what did not run is said not to have run.
         return sites, False
-    others = sites_of(graph, tensors, "training")
+    others = sites_of(Reading(Flow(graph)), tensors, "training")
     merged = [
         other if _is_missing(site) and not _is_missing(other) else site
         for site, other in zip(sites, others, strict=True)
