@@ -1,0 +1,209 @@
+"""`audit`: one batch, forward and backward, measured and judged."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import nn
+
+from fanin._audit._evidence import Evidence
+from fanin._audit._findings import findings_of
+from fanin._audit._growth import growths_of
+from fanin._audit._limits import Limits
+from fanin._audit._loss import LossFunction
+from fanin._audit._median import median_of
+from fanin._audit._parameters import Optimizer, Steps, states_of
+from fanin._audit._places import places_of
+from fanin._audit._report import Report
+from fanin._audit._run import Measured, batch_size, measure
+from fanin._errors import FaninError
+from fanin._plan import Plan
+from fanin._plan._calibrate_copies import Copies
+from fanin._plan._match import matched
+from fanin._site import Site
+from fanin._trace._flow import Flow
+from fanin._trace._names import tensors_of
+from fanin._trace._roles import Reading
+from fanin._trace._run import describe
+from fanin._trace._siblings import completed
+from fanin._trace._sites import sites_of
+from fanin._version import __version__
+from fanin.initializers._target import has_no_data
+
+__all__ = ["audit"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the caller wants measured."""
+
+    loss: LossFunction | None
+    target: object
+    training: bool | None
+    optimizer: Optimizer
+    learning_rate: float
+    spectrum: bool | None
+
+
+def audit(
+    model: nn.Module,
+    batch: object,
+    *,
+    loss: LossFunction | None = None,
+    target: object = None,
+    training: bool | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+    draws: int = 1,
+    optimizer: Optimizer = "adam",
+    learning_rate: float = 0.001,
+    spectrum: bool | None = None,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Is this start healthy, forward and backward? If not: where, why, and what to do.
+
+    ``model`` runs once on ``batch`` (a tensor, a tuple of positional or a mapping of keyword
+    arguments), forward and backward, and is left bit for bit as it was: parameters, buffers,
+    gradients, modes, hooks and random generators, also after an exception.
+    ``loss`` is called with the model's result, and with ``target`` where one is given. Without it,
+    the model's own loss is taken where its result has one; for a target of whole numbers
+    cross-entropy, of floats the mean squared error; without a target a random direction of the
+    output. The report says which.
+    ``training`` is the mode it runs in; None: training, as in its first step, or evaluation where
+    the model wants more than a batch to train.
+    ``plan``: look at the start that this plan draws with ``seed``, or at ``draws`` of them (seeds
+    from ``seed`` on), in place of the model's own weights; numbers are then medians over draws.
+    ``optimizer`` ("adam" or "sgd") and ``learning_rate`` are of the first step that is looked
+    ahead. ``spectrum`` asks for the Jacobian's singular values; None: where the net is small.
+    ``progress`` is called with the number of draws that are done, and of all.
+
+    Raises:
+        FaninError: for a model that does not run, has no values (meta) or lazy parameters; for a
+            loss that fails; for more than one draw without a plan.
+
+    >>> net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    >>> found = audit(net, torch.randn(32, 64), target=torch.arange(32) % 10)
+    >>> found.loss.said, round(found.loss.uninformed, 3)
+    ('cross-entropy over the last axis, inferred', 2.303)
+    """
+    _require(model, plan, draws, optimizer)
+    asked = _Asked(loss, target, training, optimizer, learning_rate, spectrum)
+    reports: list[Report] = []
+    sites: Mapping[str, Site] = {}
+    for number in range(draws):
+        with _drawn(plan, model, seed + number):
+            report, sites = _measured(model, batch, asked)
+        reports.append(report)
+        if progress is not None:
+            progress(number + 1, draws)
+    found = replace(
+        median_of(reports),
+        draws=draws,
+        limits=limits or Limits(),
+        seed=None if plan is None else seed,
+        plan="" if plan is None else plan.checksum,
+        recipe="" if plan is None else plan.recipe,
+    )
+    return _judged(found, sites)
+
+
+def _require(model: object, plan: object, draws: int, optimizer: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise FaninError(
+            "this is not a model",
+            where="fanin.audit",
+            found=repr(model)[:80],
+            fix="give a torch.nn.Module",
+        )
+    if optimizer not in ("adam", "sgd"):
+        raise FaninError(
+            "there is no such optimizer",
+            where="fanin.audit, optimizer=",
+            found=repr(optimizer)[:80],
+            fix="use adam or sgd",
+        )
+    if draws < 1 or (draws > 1 and plan is None):
+        raise FaninError(
+            "only a plan can be drawn again",
+            where="fanin.audit",
+            found=f"draws={draws} and " + ("no plan" if plan is None else "a plan"),
+            fix="give plan=fanin.plan(model, batch), and draws=1 or more",
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if has_no_data(tensor):
+            raise FaninError(
+                "a model without values cannot be audited: its signals are to be measured",
+                where=name,
+                found="a tensor on the meta device",
+                fix="audit a small model of the same architecture, built with memory",
+            )
+
+
+@contextmanager
+def _drawn(plan: Plan | None, model: nn.Module, seed: int) -> Iterator[None]:
+    """Inside, ``model`` shows the draw of ``plan`` for ``seed``; without a plan its own weights."""
+    if plan is None:
+        yield
+        return
+    copies = Copies.drawn(matched(plan.entries, model), {}, seed=seed, per="tensor")
+    with copies.in_place_of(model):
+        yield
+
+
+def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, Mapping[str, Site]]:
+    tensors = tensors_of(model)
+    measured, mode = _run(model, batch, asked)
+    reading = Reading(Flow(measured.recorder.graph))
+    sites = {site.name: site for site in completed(sites_of(reading, tensors, mode))}
+    seen, inputs = measured.watcher.seen, batch_size(batch)
+    report = Report(
+        model=type(model).__name__,
+        batch=describe(batch),
+        mode=mode,
+        optimizer=asked.optimizer,
+        learning_rate=asked.learning_rate,
+        places=places_of(reading, seen, inputs),
+        parameters=states_of(tensors, sites, measured.steps, asked.learning_rate),
+        loss=measured.loss,
+        notes=tuple(measured.notes),
+        versions=(("fanin", __version__), ("torch", torch.__version__)),
+    )
+    return report, sites
+
+
+def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]:
+    """One run in the mode that was asked for; without one, in training if the model can."""
+    tensors = tensors_of(model)
+
+    def once(*, training: bool) -> Measured:
+        return measure(
+            model,
+            tensors,
+            batch,
+            loss=asked.loss,
+            target=asked.target,
+            training=training,
+            steps=Steps(asked.optimizer),
+        )
+
+    if asked.training is not None:
+        return once(training=asked.training), "training" if asked.training else "evaluation"
+    try:
+        return once(training=True), "training"
+    except FaninError as error:
+        try:
+            found = once(training=False)
+        except FaninError:
+            raise error from None
+        found.notes.append(f"evaluation mode: in training mode {error.what}")
+        return found, "evaluation"
+
+
+def _judged(report: Report, sites: Mapping[str, Site]) -> Report:
+    evidence = Evidence(report, sites)
+    report = replace(report, growths=growths_of(evidence))
+    return replace(report, findings=findings_of(Evidence(report, sites)))

@@ -1,0 +1,152 @@
+"""The loss that is run backward: given, the model's own, inferred, or a random direction."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from torch import Tensor
+
+from fanin._errors import FaninError
+from fanin._trace._record import results_in
+from fanin._trace._run import describe
+
+__all__ = ["LossFunction", "Run", "loss_of"]
+
+LossFunction: TypeAlias = Callable[..., Tensor]
+"""Of the model's result, and of the target where one is given."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A scalar to run backward, where it comes from, and the output that it is a loss of."""
+
+    value: Tensor
+    said: str
+    output: Tensor | None
+    is_loss: bool = True
+
+
+def loss_of(result: object, loss: LossFunction | None, target: object) -> Run:
+    """The loss of a model's result.
+
+    Without a ``loss``: the model's own where its result has one; of an integer ``target``
+    cross-entropy, of a float one of the output's shape the mean squared error; without a target,
+    the output in a random direction, of which only the gradients mean something.
+
+    Raises:
+        FaninError: for a loss that is no scalar, and a target that fits no output.
+    """
+    output = _output(result)
+    if loss is not None:
+        return Run(_scalar(_called(loss, result, target)), _named(loss), output)
+    own = _own(result)
+    if own is not None:
+        return Run(own, "the model's own loss", output)
+    if output is None:
+        raise FaninError(
+            "the model returned nothing that a gradient could come from",
+            where="fanin.audit",
+            found=type(result).__name__,
+            fix="give loss=, a function of the model's result",
+        )
+    if target is not None:
+        return _inferred(output, target)
+    if output.ndim == 0:
+        return Run(output, "the model's result, a scalar", output)
+    return Run(
+        _random_direction(output),
+        "a random direction of the output, not a loss",
+        output,
+        is_loss=False,
+    )
+
+
+def _output(result: object) -> Tensor | None:
+    """What the loss is of: the logits, or the first tensor of the result that has a gradient."""
+    logits = _field(result, "logits")
+    if isinstance(logits, Tensor):
+        return logits
+    found = [one for one in results_in(result) if one.is_floating_point()]
+    with_gradient = [one for one in found if one.requires_grad and one.ndim > 0]
+    return next(iter(with_gradient or found), None)
+
+
+def _own(result: object) -> Tensor | None:
+    found = _field(result, "loss")
+    return found if isinstance(found, Tensor) and found.numel() == 1 else None
+
+
+def _field(result: object, name: str) -> object:
+    if isinstance(result, Mapping):
+        return result.get(name)
+    return None if isinstance(result, Tensor) else getattr(result, name, None)
+
+
+def _called(loss: LossFunction, result: object, target: object) -> object:
+    try:
+        return loss(result) if target is None else loss(_plain(result), target)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise FaninError(
+            "the loss failed on the model's result",
+            where=_named(loss),
+            found=f"{said}; the result was {describe(result)}",
+            fix="loss= is called with the model's result, and target= where one is given: wrap it, "
+            "such as loss=lambda result: F.cross_entropy(result.logits, labels)",
+        ) from error
+
+
+def _plain(result: object) -> object:
+    logits = _field(result, "logits")
+    return logits if isinstance(logits, Tensor) else result
+
+
+def _scalar(found: object) -> Tensor:
+    if isinstance(found, Tensor) and found.numel() == 1:
+        return found.reshape(())
+    raise FaninError(
+        "the loss is not one number",
+        where="fanin.audit, loss=",
+        found=describe(found),
+        fix="give the mean over the batch",
+    )
+
+
+def _named(loss: LossFunction) -> str:
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return "the loss that was given" if name == "<lambda>" else f"{name}, as given"
+
+
+def _inferred(output: Tensor, target: object) -> Run:
+    if isinstance(target, Tensor):
+        if not target.is_floating_point() and target.dtype != torch.bool:
+            if target.shape == output.shape[:-1]:
+                flat = F.cross_entropy(output.flatten(0, -2), target.flatten())
+                return Run(flat, "cross-entropy over the last axis, inferred", output)
+            if output.ndim > 1 and target.shape == (output.shape[0], *output.shape[2:]):
+                found = F.cross_entropy(output, target)
+                return Run(found, "cross-entropy over the second axis, inferred", output)
+        elif target.shape == output.shape:
+            return Run(
+                F.mse_loss(output, target.to(output.dtype)), "mean squared error, inferred", output
+            )
+    raise FaninError(
+        "no loss can be inferred from this target",
+        where="fanin.audit, target=",
+        found=f"an output {describe(output)} and a target {describe(target)}",
+        fix="give loss=, a function of the output and the target",
+    )
+
+
+def _random_direction(output: Tensor) -> Tensor:
+    """The mean over the batch of <output, signs> / sqrt(entries): a gradient of unit length."""
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, output.shape, generator=generator).to(output.device) * 2 - 1
+    each = output[0].numel() if output.ndim else 1
+    values = torch.view_as_real(output)[..., 0] if output.is_complex() else output
+    inputs = output.shape[0] if output.ndim else 1
+    scale = float(each**0.5 * max(inputs, 1))
+    return (values * signs).sum().div(scale)

@@ -1,0 +1,142 @@
+"""Numbers of one tensor: its moments, what differs between inputs, dead and saturated units."""
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+__all__ = ["Numbers", "dead_units", "numbers_of", "power", "real", "saturated"]
+
+_SMALL = 1e-3
+"""Below this share of E x^2 a variance from differences of sums is computed again, centred."""
+_STEEP: Final[dict[str, tuple[float, float]]] = {
+    # At a slope of a twentieth of the largest: tanh' = 1 - y^2, sigmoid' = y (1 - y).
+    "tanh": (-(0.95**0.5), 0.95**0.5),
+    "sigmoid": (0.5 - (0.25 - 0.0125) ** 0.5, 0.5 + (0.25 - 0.0125) ** 0.5),
+    "hardsigmoid": (0.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+    "relu6": (-1.0, 6.0),
+}
+"""Bounded activations: outputs at or beyond these are saturated."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is kept of a tensor's values."""
+
+    second_moment: float
+    finite: float
+    variance: float | None
+    correlation: float | None
+    position_correlation: float | None
+
+
+def power(tensor: Tensor) -> tuple[float, float]:
+    """E x^2 of the finite entries, and their share.
+
+    >>> power(torch.tensor([3.0, 4.0, float("inf")]))
+    (12.5, 0.6666666666666666)
+    """
+    if tensor.numel() == 0:
+        return 0.0, 1.0
+    length = float(torch.linalg.vector_norm(tensor))
+    if not 1e-18 < length < inf:
+        # Too small or large for squares of single precision, zero, or not finite.
+        length = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    if isfinite(length):
+        return length**2 / tensor.numel(), 1.0
+    wide = tensor[tensor.isfinite()]
+    found = float(torch.linalg.vector_norm(wide, dtype=torch.float64))
+    return found**2 / max(wide.numel(), 1), wide.numel() / tensor.numel()
+
+
+def numbers_of(tensor: Tensor, inputs: int, *, positions: bool) -> Numbers:
+    """The moments of an output of ``inputs`` inputs.
+
+    ``positions``: whether the second axis of three may be positions of a sequence.
+
+    >>> two = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> found = numbers_of(two, 2, positions=False)
+    >>> f"{found.second_moment:.3f} {found.variance:.3f} {found.correlation:.3f}"
+    '0.500 0.250 0.000'
+    """
+    values = real(tensor)
+    moment, finite = power(values)
+    batched = _batched(values, inputs) if finite == 1.0 else None
+    if batched is None or moment == 0:
+        return Numbers(moment, finite, None, None, None)
+    variance = _spread(batched, 0, moment)
+    along = None
+    if positions and batched.ndim == 3 and batched.shape[1] > 1:
+        along = _cosine(_spread(batched, 1, moment), moment, batched.shape[1])
+    return Numbers(moment, finite, variance, _cosine(variance, moment, inputs), along)
+
+
+def real(tensor: Tensor) -> Tensor:
+    """The values as real numbers of single precision or better, without autograd."""
+    values = tensor.detach()
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _batched(values: Tensor, inputs: int) -> Tensor | None:
+    """The values as [inputs, ...], with flattened positions unfolded; None where that fails."""
+    if inputs < 2 or values.ndim == 0:
+        return None
+    if values.shape[0] == inputs:
+        return values
+    if values.shape[0] % inputs == 0:
+        return values.reshape(inputs, -1, *values.shape[1:])
+    return values.transpose(0, 1) if values.ndim > 2 and values.shape[1] == inputs else None
+
+
+def _spread(values: Tensor, axis: int, moment: float) -> float:
+    """E (x - mean over the axis)^2."""
+    mean = values.mean(axis, keepdim=True)
+    found = moment - power(mean)[0]
+    if found > _SMALL * moment:
+        return found
+    # The difference of two nearly equal sums has few digits left.
+    return power(values - mean)[0]
+
+
+def _cosine(variance: float, moment: float, count: int) -> float:
+    """The mean cosine of two of ``count``: their mean square without that of one with itself."""
+    mean = max(moment - variance, 0.0)
+    return (count * mean - moment) / ((count - 1) * moment)
+
+
+def dead_units(output: Tensor, *, unit: int) -> tuple[float, int] | None:
+    """The share of units whose output is one and the same number, and on how many it was seen.
+
+    ``unit`` is the axis of the units.
+
+    >>> dead_units(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), unit=1)
+    (0.5, 2)
+    """
+    if output.ndim < 2:
+        return None
+    values = output.detach()
+    count = values.numel() // values.shape[unit]
+    if count < 2:
+        return None
+    others = [axis for axis in range(values.ndim) if axis != unit % values.ndim]
+    same = values.amax(others) == values.amin(others)
+    return float(same.float().mean()), count
+
+
+def saturated(operation: str, output: Tensor) -> float | None:
+    """The share of entries where the slope is under a twentieth of the largest; of bounded ones.
+
+    >>> saturated("tanh", torch.tensor([0.0, 0.999]))
+    0.5
+    """
+    if operation not in _STEEP:
+        return None
+    low, high = _STEEP[operation]
+    values = output.detach()
+    return float(((values <= low) | (values >= high)).float().mean())

@@ -1,0 +1,122 @@
+"""One run forward and backward, measured; the model is then bit for bit as before."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from fanin._audit._loss import LossFunction, Run, loss_of
+from fanin._audit._measure import power, real
+from fanin._audit._parameters import Steps
+from fanin._audit._records import Loss
+from fanin._audit._uninformed import Uninformed
+from fanin._audit._watch import Watcher
+from fanin._observe import observing
+from fanin._trace._graph import Node
+from fanin._trace._names import Tensors
+from fanin._trace._record import Recorder, recording, results_in
+from fanin._trace._run import name_sources, own_batch, run_recorded
+
+__all__ = ["Measured", "batch_size", "measure"]
+
+
+@final
+@dataclass(slots=True)
+class Measured:
+    """What one run left: numbers, and the graph that they belong to."""
+
+    recorder: Recorder
+    watcher: Watcher
+    steps: Steps
+    loss: Loss
+    notes: list[str] = field(default_factory=list)
+
+
+def measure(
+    model: nn.Module,
+    tensors: list[Tensors],
+    batch: object,
+    *,
+    loss: LossFunction | None,
+    target: object,
+    training: bool,
+    steps: Steps,
+    shown: AbstractContextManager[None] | None = None,
+) -> Measured:
+    """Run ``model`` on ``batch`` once, forward and backward.
+
+    ``shown``: entered while the model runs, such as one that shows it other weights.
+
+    Raises:
+        FaninError: where the run or the loss fails, and as `observing` does.
+    """
+    recorder, watcher, uninformed = Recorder(), Watcher(batch_size(batch)), Uninformed()
+
+    def watch(
+        node: Node, args: Sequence[Any], keywords: Mapping[str, Any], outputs: list[Tensor]
+    ) -> None:
+        uninformed.see(node.operation, args)
+        watcher(node, args, keywords, outputs)
+
+    recorder.watch = watch
+    with observing(model, training=training), shown or nullcontext():
+        name_sources(recorder, tensors)
+        given = own_batch(batch)
+        for tensor in results_in(given):
+            recorder.source(tensor, "input", "input")
+        with recording(recorder, model, gradients=True):
+            result = run_recorded(model, given, recorder)
+        watcher.attach()
+        recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
+        with _seeing(uninformed), torch.enable_grad():
+            run = loss_of(result, loss, target)
+        found = _loss(run, uninformed)
+        del result
+        notes = _backward(run, tensors, steps)
+    return Measured(recorder, watcher, steps, found, notes)
+
+
+def batch_size(batch: object) -> int:
+    """How many inputs a batch has: the first length of its first tensor; 0 where it has none.
+
+    >>> batch_size({"ids": torch.zeros(4, 7)})
+    4
+    """
+    first = next((one for one in results_in(batch) if one.ndim > 0), None)
+    return 0 if first is None else first.shape[0]
+
+
+@contextmanager
+def _seeing(uninformed: Uninformed) -> Iterator[None]:
+    """Inside, the operations of a loss are looked at; they are no part of the model's graph."""
+    recorder = Recorder()
+    recorder.watch = lambda node, args, _keywords, _outputs: uninformed.see(node.operation, args)
+    with recording(recorder, nn.Module(), gradients=True):
+        yield
+
+
+def _loss(run: Run, uninformed: Uninformed) -> Loss:
+    output = run.output
+    std = None if output is None else power(real(output))[0] ** 0.5
+    return Loss(
+        value=float(run.value.detach()),
+        said=run.said,
+        uninformed=uninformed.loss if run.is_loss else None,
+        output_std=std,
+        classes=uninformed.classes,
+    )
+
+
+def _backward(run: Run, tensors: list[Tensors], steps: Steps) -> list[str]:
+    """Run backward; returns what has to be said where that was not possible."""
+    if not run.value.requires_grad:
+        return ["gradients: none, the result does not depend on a trainable parameter"]
+    try:
+        with steps.listening(tensors):
+            run.value.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        return [f"gradients: the backward pass failed: {str(error).splitlines()[0][:160]}"]
+    return []
