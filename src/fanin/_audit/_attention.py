@@ -14,7 +14,9 @@ __all__ = ["entropy"]
 _ROWS = 4096
 """Rows of a softmax of which the entropy is averaged, at most."""
 _PAIRS, _QUERIES = 8, 64
-"""Heads, and queries of each, whose shares are computed again for a fused kernel, at most."""
+"""Heads, and queries of each, whose scores are computed again for a fused kernel, at most."""
+_MASKED = 5e3
+"""Scores so far below the largest are a mask: -1e4, -1e9, the lowest number, -inf."""
 _SOFTMAX: Final = ("_softmax", "_safe_softmax", "softmax")
 _CAUSAL: Final = {
     "_scaled_dot_product_flash_attention_for_cpu": 4,
@@ -25,33 +27,35 @@ _CAUSAL: Final = {
 """Fused kernels, and the place of ``is_causal`` among their arguments."""
 
 
-def entropy(
-    operation: str, args: Sequence[Any], keywords: Mapping[str, Any], out: Tensor
-) -> float | None:
+def entropy(operation: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> float | None:
     """The mean entropy of attention's shares, as a part of log(number of allowed positions).
 
     None for what is no attention: other operations, and a softmax over fewer than three axes.
 
-    >>> entropy("_softmax", [], {}, torch.full((1, 2, 4, 4), 0.25))
+    >>> entropy("_softmax", [torch.zeros(1, 2, 4, 4), -1], {})
     1.0
     """
     if operation in _SOFTMAX:
-        return _entropy(out.detach()) if out.ndim >= 3 and out.shape[-1] > 1 else None
-    return _entropy(_shares(operation, args, keywords)) if operation in _CAUSAL else None
+        scores = args[0]
+        is_last = len(args) < 2 or args[1] in (-1, scores.ndim - 1)
+        return _entropy(real(scores)) if scores.ndim >= 3 and is_last else None
+    return _entropy(_scores(operation, args, keywords)) if operation in _CAUSAL else None
 
 
-def _entropy(shares: Tensor) -> float | None:
-    rows = shares.flatten(0, -2)
+def _entropy(scores: Tensor) -> float | None:
+    rows = scores.flatten(0, -2)
     rows = rows[:: max(1, len(rows) // _ROWS)].double()
-    allowed = (rows > 0).sum(-1)
+    # Masks are -inf, or so low that no share is left; a collapsed row has low scores, not masked.
+    allowed = (rows > rows.amax(-1, keepdim=True) - _MASKED).sum(-1)
     rows, allowed = rows[allowed > 1], allowed[allowed > 1]
-    if not len(rows):
+    if not len(rows) or not bool(rows.amax(-1).isfinite().all()):
         return None
-    return float((torch.special.entr(rows).sum(-1) / allowed.double().log()).mean())
+    shares = torch.softmax(rows, -1)
+    return float((torch.special.entr(shares).sum(-1) / allowed.double().log()).mean())
 
 
-def _shares(operation: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor:
-    """Shares [heads, queries, keys] of some heads and queries, computed as the kernel does."""
+def _scores(operation: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor:
+    """Scores [heads, queries, keys] of some heads and queries, computed as the kernel does."""
     query, key = (real(one) for one in args[:2])
     heads, length, wide = prod(query.shape[:-2]), query.shape[-2], key.shape[-2]
     key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
@@ -70,7 +74,8 @@ def _shares(operation: str, args: Sequence[Any], keywords: Mapping[str, Any]) ->
     if _is_causal(operation, args, keywords):
         later = torch.arange(wide, device=query.device) > chosen[:, None]
         scores = scores.masked_fill(later, -torch.inf)
-    return torch.nan_to_num(torch.softmax(scores.double(), -1))
+    found: Tensor = scores
+    return found
 
 
 def _mask(args: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor | None:

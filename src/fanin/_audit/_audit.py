@@ -194,13 +194,15 @@ def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]
         return once(training=asked.training), "training" if asked.training else "evaluation"
     try:
         return once(training=True), "training"
-    except FaninError as error:
-        try:
-            found = once(training=False)
-        except FaninError:
-            raise error from None
-        found.notes.append(f"evaluation mode: in training mode {error.what}")
-        return found, "evaluation"
+    except FaninError as failed:
+        error = failed
+    try:
+        found = once(training=False)
+    except FaninError:
+        # What went wrong in the mode that was wanted first is what the caller can mend.
+        raise error from error.__cause__
+    found.notes.append(f"evaluation mode: in training mode {error.what}")
+    return found, "evaluation"
 
 
 def _judged(report: Report, sites: Mapping[str, Site]) -> Report:

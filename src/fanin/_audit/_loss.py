@@ -11,6 +11,7 @@ from torch import Tensor
 from fanin._errors import FaninError
 from fanin._trace._record import results_in
 from fanin._trace._run import describe
+from fanin._trace._tensors import is_continuous
 
 __all__ = ["LossFunction", "Run", "loss_of"]
 
@@ -69,7 +70,7 @@ def _output(result: object) -> Tensor | None:
     logits = _field(result, "logits")
     if isinstance(logits, Tensor):
         return logits
-    found = [one for one in results_in(result) if one.is_floating_point()]
+    found = [one for one in results_in(result) if is_continuous(one)]
     with_gradient = [one for one in found if one.requires_grad and one.ndim > 0]
     return next(iter(with_gradient or found), None)
 

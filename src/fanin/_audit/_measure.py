@@ -7,6 +7,9 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
+from fanin._audit._batch import Place as BatchPlace
+from fanin._audit._batch import by_input
+
 __all__ = ["Numbers", "dead_units", "numbers_of", "power", "real", "saturated"]
 
 _SMALL = 1e-3
@@ -53,21 +56,23 @@ def power(tensor: Tensor) -> tuple[float, float]:
     return found**2 / max(wide.numel(), 1), wide.numel() / tensor.numel()
 
 
-def numbers_of(tensor: Tensor, inputs: int, *, positions: bool) -> Numbers:
-    """The moments of an output of ``inputs`` inputs.
+def numbers_of(
+    tensor: Tensor, inputs: int, place: BatchPlace | None, *, positions: bool
+) -> Numbers:
+    """The moments of an output of ``inputs`` inputs, which lie at ``place``.
 
-    ``positions``: whether the second axis of three may be positions of a sequence.
+    ``positions``: whether the second of three axes may be positions of a sequence.
 
     >>> two = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> found = numbers_of(two, 2, positions=False)
+    >>> found = numbers_of(two, 2, BatchPlace(0), positions=False)
     >>> f"{found.second_moment:.3f} {found.variance:.3f} {found.correlation:.3f}"
     '0.500 0.250 0.000'
     """
     values = real(tensor)
     moment, finite = power(values)
-    batched = _batched(values, inputs) if finite == 1.0 else None
-    if batched is None or moment == 0:
+    if place is None or inputs < 2 or moment == 0 or finite < 1.0:
         return Numbers(moment, finite, None, None, None)
+    batched = by_input(values, place, inputs)
     variance = _spread(batched, 0, moment)
     along = None
     if positions and batched.ndim == 3 and batched.shape[1] > 1:
@@ -79,19 +84,9 @@ def real(tensor: Tensor) -> Tensor:
     """The values as real numbers of single precision or better, without autograd."""
     values = tensor.detach()
     if values.is_complex():
-        values = torch.view_as_real(values)
+        # Twice as many features, each of the mean square of the absolute value.
+        return torch.view_as_real(values).flatten(-2) * 2**0.5
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def _batched(values: Tensor, inputs: int) -> Tensor | None:
-    """The values as [inputs, ...], with flattened positions unfolded; None where that fails."""
-    if inputs < 2 or values.ndim == 0:
-        return None
-    if values.shape[0] == inputs:
-        return values
-    if values.shape[0] % inputs == 0:
-        return values.reshape(inputs, -1, *values.shape[1:])
-    return values.transpose(0, 1) if values.ndim > 2 and values.shape[1] == inputs else None
 
 
 def _spread(values: Tensor, axis: int, moment: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Final, final
 from torch import Tensor
 
 from fanin._audit._attention import entropy
+from fanin._audit._batch import BatchAxis
 from fanin._audit._measure import Numbers, dead_units, numbers_of, power, real, saturated
 from fanin._trace._graph import Kind, Node
 
@@ -47,16 +48,20 @@ class Watcher:
     """By the node's index, in the order of the run."""
     _depends: dict[Node, bool] = field(default_factory=dict)
     _channels_first: dict[Node, bool] = field(default_factory=dict)
+    _batch: BatchAxis = field(init=False)
     _waiting: list[tuple[Seen, Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._batch = BatchAxis(self.inputs)
 
     def __call__(
         self, node: Node, args: Sequence[Any], keywords: Mapping[str, Any], outputs: list[Tensor]
     ) -> None:
         """Measure the first output of ``node``, if it is a signal of the model."""
         self.attach()
-        tensor = outputs[0]
-        if not self._is_signal(node, tensor):
+        if not outputs or not self._is_signal(node, outputs[0]):
             return
+        tensor = outputs[0]
         found = self._measured(node, args, keywords, tensor)
         self.seen[node.index] = found
         self._waiting.append((found, tensor))
@@ -96,15 +101,16 @@ class Watcher:
     def _measured(
         self, node: Node, args: Sequence[Any], keywords: Mapping[str, Any], tensor: Tensor
     ) -> Seen:
+        place = self._batch.place(node.value) if self.inputs > 1 else None
         is_sequence = not self._is_channels_first(node)
-        numbers = numbers_of(tensor, self.inputs, positions=is_sequence)
+        numbers = numbers_of(tensor, self.inputs, place, positions=is_sequence)
         found = Seen(node, tuple(tensor.shape), numbers)
         if node.kind == "pointwise":
             units = dead_units(tensor, unit=-1 if is_sequence else 1)
             found.dead, found.samples = units if units is not None else (None, 0)
             found.saturated = saturated(node.operation, tensor)
         elif node.kind in ("softmax", "attention"):
-            found.entropy = entropy(node.operation, args, keywords, tensor)
+            found.entropy = entropy(node.operation, args, keywords)
         return found
 
 

@@ -93,8 +93,14 @@ class Recorder:
     def _show(
         self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: list[Tensor]
     ) -> None:
-        if self.watch is not None:
+        if self.watch is None:
+            return
+        # What the watcher computes is no part of the model.
+        hidden, self.is_hidden = self.is_hidden, True
+        try:
             self.watch(node, args, kwargs, outputs)
+        finally:
+            self.is_hidden = hidden
 
     def _node(
         self,
