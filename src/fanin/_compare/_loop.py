@@ -28,7 +28,9 @@ def _trained(job: Job, member: Member, advance: Advance) -> Outcome:
     weights = {name: one for name, one in model.named_parameters() if one.requires_grad}
     # An axis for the one member, as the update has one: views of the weights.
     views = {name: weight.detach().unsqueeze(0) for name, weight in weights.items()}
-    rate = torch.tensor([member.rate], device=next(iter(weights.values())).device)
+    rate = torch.tensor(
+        [member.rate], dtype=torch.float64, device=next(iter(weights.values())).device
+    )
     update = Update(job.settings.optimizer, rate, views)
     progress = Progress(member, job.settings, stops=job.stops)
     with torch.random.fork_rng(devices=[]):

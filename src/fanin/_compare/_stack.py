@@ -61,7 +61,7 @@ class _Stack:
         self._others = stacked(
             {n: p for n, p in _named(model) if n not in trained} for model in models
         )
-        rates = torch.tensor([member.rate for member in job.members])
+        rates = torch.tensor([member.rate for member in job.members], dtype=torch.float64)
         self._update = Update(job.settings.optimizer, rates, self._weights)
         self.progress = [Progress(member, job.settings, stops=job.stops) for member in job.members]
         self.places = list(range(len(models)))

@@ -34,7 +34,7 @@ class Update:
         self._steps += 1
         for name, gradient in gradients.items():
             weight = weights[name]
-            rate = self._rates.view(-1, *[1] * (weight.dim() - 1))
+            rate = self._rates.to(weight.dtype).view(-1, *[1] * (weight.dim() - 1))
             weight.sub_(self._direction(name, gradient) * rate)
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
