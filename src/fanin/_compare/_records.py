@@ -1,6 +1,6 @@
 """What a comparison is made of: what is trained, what came of each training, and the whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 __all__ = ["Member", "Optimizer", "Outcome", "Settings", "Trial", "Way"]
@@ -31,8 +31,8 @@ class Outcome:
     """What came of one training.
 
     ``steps`` until the running loss was at most the target; None: not within the budget.
-    ``losses`` is the running loss (mean over ``Settings.window`` batches) every
-    ``Settings.curve_every`` steps; after a divergence it ends.
+    ``losses`` has the running loss after each step: the mean over the last ``Settings.window``
+    batches, in five digits. It ends with a divergence, or where there was nothing more to learn.
     ``loss`` is the last running loss; infinite for one that diverged.
     ``test_loss`` and ``accuracy`` are of the held-out data after the last step, where there are.
     """
@@ -49,6 +49,13 @@ class Outcome:
         """Whether the loss left every bound."""
         return self.loss == float("inf")
 
+    def reaching(self, target: float | None, window: int) -> "Outcome":
+        """The outcome with the steps until ``target``, from its losses."""
+        if target is None or self.diverged:
+            return replace(self, steps=None)
+        hits = (n for n, loss in enumerate(self.losses, 1) if n >= window and loss <= target)
+        return replace(self, steps=next(hits, None))
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +68,7 @@ class Settings:
     target: float | None = None
     """The running loss to reach."""
     window: int = 20
-    curve_every: int = 10
+    """Batches that the running loss is the mean of."""
     diverged: float = 1e3
     """A running loss above this times the first one ends a training."""
     rates: tuple[float, ...] = ()

@@ -51,6 +51,9 @@ def built(job: Job, member: Member) -> nn.Module:
         model = job.make_model()
     start = job.starts[member.start]
     if start is not None:
+        if any(entry.awaits_calibration for entry in start):
+            inputs, _ = job.data.batches(member.seed)(1)
+            start = start.calibrate(model, inputs, seed=member.seed)
         start.apply(model, seed=member.seed)
     return model.train()
 
@@ -85,9 +88,8 @@ class Progress:
         if not isfinite(loss) or loss > settings.diverged * max(self._first, 1.0):
             self.diverged = True
             return
-        running = self.running
-        if number % settings.curve_every == 0:
-            self._curve.append(running)
+        running = float(f"{self.running:.5g}")
+        self._curve.append(running)
         has_window = number >= settings.window
         if self.steps is None and settings.target is not None and has_window:
             self.steps = number if running <= settings.target else None
