@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard, final
+from typing import Any, Final, TypeGuard, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -41,7 +41,8 @@ def observing(model: nn.Module, *, training: bool | None = None) -> Iterator[Non
     """Inside, ``model`` may be run forward and backward; after, it is bit for bit as before.
 
     ``training``: the mode inside; None leaves each module in its own.
-    Inside, gradients start from None, so what a backward pass leaves is this run's alone.
+    Inside, gradients start from None, so what a backward pass leaves is this run's alone; and what
+    the user has asked to be done when a gradient has arrived (an optimizer's step) is not done.
 
     Raises:
         FaninError: for a model with lazy parameters, which its first run would shape; and after a
@@ -55,16 +56,26 @@ def observing(model: nn.Module, *, training: bool | None = None) -> Iterator[Non
     """
     require_shapes(model)
     before = _remember(model)
+    changed: list[str] = []
     try:
         if training is not None:
             model.train(training)
         for parameter in before.parameters.values():
-            parameter.tensor.grad = None
+            _set_apart(parameter.tensor)
         yield
     finally:
-        changed = [name for name, kept in before.parameters.items() if kept.is_changed()]
-        for undo in before.undo:
-            undo()
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            # Each step may be done again: an interrupt between two must not leave it half done.
+            try:
+                changed = [name for name, kept in before.parameters.items() if kept.is_changed()]
+                for undo in before.undo:
+                    undo()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
     if changed:
         raise FaninError(
             "the model changes its own parameters when it runs",
@@ -112,7 +123,7 @@ def _remember(model: nn.Module) -> _Before:
     before = _Before()
     for name, parameter in model.named_parameters():
         before.parameters[name] = _Parameter(parameter, _version(parameter))
-        before.undo.append(_undo_gradient(parameter))
+        before.undo += [_undo_gradient(parameter), _undo_hooks(parameter)]
     for module in model.modules():
         before.undo += _undo_module(module)
     before.undo += _undo_generators()
@@ -129,6 +140,33 @@ def _undo_gradient(parameter: nn.Parameter) -> Callable[[], None]:
     def undo() -> None:
         parameter.requires_grad_(wanted)
         parameter.grad = gradient
+
+    return undo
+
+
+_HOOKS: Final = ("_backward_hooks", "_post_accumulate_grad_hooks")
+"""Where torch keeps a tensor's hooks."""
+
+
+def _set_apart(parameter: nn.Parameter) -> None:
+    parameter.grad = None
+    setattr(parameter, _HOOKS[1], None)
+
+
+def _undo_hooks(parameter: nn.Parameter) -> Callable[[], None]:
+    """A parameter's hooks: their dictionaries, None where there are none, and what is in them."""
+    kept = {}
+    for name in _HOOKS:
+        hooks = getattr(parameter, name)
+        kept[name] = (hooks, dict(hooks or {}))
+
+    def undo() -> None:
+        for name, (hooks, entries) in kept.items():
+            if getattr(parameter, name) is not hooks:
+                setattr(parameter, name, hooks)
+            if hooks is not None and dict(hooks) != entries:
+                hooks.clear()
+                hooks.update(entries)
 
     return undo
 
@@ -159,11 +197,8 @@ def _undo_mapping(mapping: dict[Any, Any]) -> Callable[[], None]:
     entries = dict(mapping)
 
     def undo() -> None:
-        same = len(mapping) == len(entries) and all(
-            key == old and mapping[key] is entries[old]
-            for key, old in zip(mapping, entries, strict=True)
-        )
-        if not same:
+        same = list(map(id, mapping.values())) == list(map(id, entries.values()))
+        if not same or list(mapping) != list(entries):
             mapping.clear()
             mapping.update(entries)
 
@@ -174,9 +209,7 @@ def _undo_list(values: list[Any]) -> Callable[[], None]:
     entries = list(values)
 
     def undo() -> None:
-        if len(values) != len(entries) or any(
-            new is not old for new, old in zip(values, entries, strict=True)
-        ):
+        if list(map(id, values)) != list(map(id, entries)):
             values[:] = entries
 
     return undo
