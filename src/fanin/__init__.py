@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin import initializers, nn, recipes
+    from fanin import initializers, nn, recipes, theory
+    from fanin._audit import Finding, Limits, Report, audit
+    from fanin._compare import Comparison, compare
     from fanin._errors import FaninError
     from fanin._fill import fill
     from fanin._gains import Gated, Moments, gain, moments
@@ -21,19 +23,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block",
+    "Comparison",
     "Coverage",
     "Entry",
     "FaninError",
     "Fans",
+    "Finding",
     "Gated",
     "Layout",
+    "Limits",
     "Moments",
     "Plan",
     "Receipt",
+    "Report",
     "Residual",
     "Site",
     "Trace",
     "__version__",
+    "audit",
+    "compare",
     "fans",
     "fill",
     "gain",
@@ -44,10 +52,13 @@ __all__ = [
     "nn",
     "plan",
     "recipes",
+    "theory",
     "trace",
 ]
 
 _HOME = {
+    "_audit": ("Finding", "Limits", "Report", "audit"),
+    "_compare": ("Comparison", "compare"),
     "_errors": ("FaninError",),
     "_fill": ("fill",),
     "_gains": ("Gated", "Moments", "gain", "moments"),
@@ -59,7 +70,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name in ("initializers", "nn", "recipes"):
+    if name in ("initializers", "nn", "recipes", "theory"):
         return import_module(f"fanin.{name}")
     for module, names in _HOME.items():
         if name in names:

@@ -3,22 +3,28 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from typing import final
 
 import torch
 from torch import nn
 
+from fanin._audit._ends import hidden_ends
 from fanin._audit._evidence import Evidence
 from fanin._audit._findings import findings_of
 from fanin._audit._growth import growths_of
+from fanin._audit._jacobian import spectrum_of
 from fanin._audit._limits import Limits
 from fanin._audit._loss import LossFunction
 from fanin._audit._median import median_of
 from fanin._audit._parameters import Optimizer, Steps, states_of
 from fanin._audit._places import places_of
+from fanin._audit._predictions import predictions_of
+from fanin._audit._records import Spectrum
 from fanin._audit._report import Report
 from fanin._audit._run import Measured, batch_size, measure
 from fanin._errors import FaninError
+from fanin._observe import require_shapes
 from fanin._plan import Plan
 from fanin._plan._calibrate_copies import Copies
 from fanin._plan._match import matched
@@ -26,13 +32,17 @@ from fanin._site import Site
 from fanin._trace._flow import Flow
 from fanin._trace._names import tensors_of
 from fanin._trace._roles import Reading
-from fanin._trace._run import describe
+from fanin._trace._run import FAILED, describe
 from fanin._trace._siblings import completed
 from fanin._trace._sites import sites_of
 from fanin._version import __version__
 from fanin.initializers._target import has_no_data
 
 __all__ = ["audit"]
+
+
+_SMALL = 128
+"""Entries for each input, up to which the Jacobian is looked at without being asked for."""
 
 
 @final
@@ -119,6 +129,7 @@ def _require(model: object, plan: object, draws: int, optimizer: object) -> None
             found=repr(model)[:80],
             fix="give a torch.nn.Module",
         )
+    require_shapes(model)
     if optimizer not in ("adam", "sgd"):
         raise FaninError(
             "there is no such optimizer",
@@ -160,6 +171,10 @@ def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, M
     reading = Reading(Flow(measured.recorder.graph))
     sites = {site.name: site for site in completed(sites_of(reading, tensors, mode))}
     seen, inputs = measured.watcher.seen, batch_size(batch)
+    states = states_of(tensors, sites, measured.steps, asked.learning_rate)
+    spectrum, said = _spectrum(model, batch, reading, asked, training=mode == "training")
+    by_name = {state.name: state for state in states}
+    predictions, _ = predictions_of(reading.flow, sites, by_name, seen, given=measured.given)
     report = Report(
         model=type(model).__name__,
         batch=describe(batch),
@@ -167,12 +182,30 @@ def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, M
         optimizer=asked.optimizer,
         learning_rate=asked.learning_rate,
         places=places_of(reading, seen, inputs),
-        parameters=states_of(tensors, sites, measured.steps, asked.learning_rate),
+        parameters=states,
         loss=measured.loss,
-        notes=tuple(measured.notes),
+        spectrum=spectrum,
+        predictions=predictions,
+        notes=(*measured.notes, *([f"spectrum: {said}"] if said else [])),
         versions=(("fanin", __version__), ("torch", torch.__version__)),
     )
     return report, sites
+
+
+def _spectrum(
+    model: nn.Module, batch: object, reading: Reading, asked: _Asked, *, training: bool
+) -> tuple[Spectrum | None, str]:
+    """The Jacobian's singular values, if asked for, or where all of them come cheaply."""
+    if asked.spectrum is False:
+        return None, ""
+    ends, said = hidden_ends(reading.flow)
+    if ends is None:
+        return None, said
+    inputs = max(batch_size(batch), 1)
+    is_small = all(prod(one.shape) <= _SMALL * inputs for one in ends)
+    if asked.spectrum is None and not is_small:
+        return None, "not measured: the net is not small, ask for it with spectrum=True"
+    return spectrum_of(model, batch, reading.flow.graph, *ends, training=training)
 
 
 def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]:
@@ -195,6 +228,8 @@ def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]
     try:
         return once(training=True), "training"
     except FaninError as failed:
+        if failed.what != FAILED:
+            raise
         error = failed
     try:
         found = once(training=False)

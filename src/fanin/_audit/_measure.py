@@ -1,8 +1,9 @@
 """Numbers of one tensor: its moments, what differs between inputs, dead and saturated units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
@@ -19,8 +20,6 @@ _STEEP: Final[dict[str, tuple[float, float]]] = {
     "tanh": (-(0.95**0.5), 0.95**0.5),
     "sigmoid": (0.5 - (0.25 - 0.0125) ** 0.5, 0.5 + (0.25 - 0.0125) ** 0.5),
     "hardsigmoid": (0.0, 1.0),
-    "hardtanh": (-1.0, 1.0),
-    "relu6": (-1.0, 6.0),
 }
 """Bounded activations: outputs at or beyond these are saturated."""
 
@@ -121,17 +120,25 @@ def dead_units(output: Tensor, *, unit: int) -> tuple[float, int] | None:
         return None
     others = [axis for axis in range(values.ndim) if axis != unit % values.ndim]
     same = values.amax(others) == values.amin(others)
-    return float(same.float().mean()), count
+    return float(same.count_nonzero()) / same.numel(), count
 
 
-def saturated(operation: str, output: Tensor) -> float | None:
+def saturated(operation: str, args: Sequence[Any], output: Tensor) -> float | None:
     """The share of entries where the slope is under a twentieth of the largest; of bounded ones.
 
-    >>> saturated("tanh", torch.tensor([0.0, 0.999]))
+    >>> saturated("tanh", [], torch.tensor([0.0, 0.999]))
     0.5
     """
-    if operation not in _STEEP:
+    bounds = _bounds(args) if operation == "hardtanh" else _STEEP.get(operation)
+    if bounds is None or output.numel() == 0:
         return None
-    low, high = _STEEP[operation]
+    low, high = bounds
     values = output.detach()
-    return float(((values <= low) | (values >= high)).float().mean())
+    return float(((values <= low) | (values >= high)).count_nonzero()) / values.numel()
+
+
+def _bounds(args: Sequence[Any]) -> tuple[float, float]:
+    """Of a hard tanh; one that starts at 0 is a ReLU6, whose lower half is not called saturated."""
+    low = float(args[1]) if len(args) > 1 else -1.0
+    high = float(args[2]) if len(args) > 2 else 1.0
+    return (-inf if low == 0 else low), high

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import isnan, nan
 from typing import Literal, TypeAlias, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from fanin._audit._measure import power, real
 from fanin._audit._records import ParameterState
+from fanin._fill import padding_row
 from fanin._site import Site
 from fanin._trace._names import Tensors
 
@@ -37,6 +39,24 @@ class Steps:
     optimizer: Optimizer
     found: dict[int, _Step] = field(default_factory=dict)
     """By the tensor's id."""
+    computed: dict[str, Tensor] = field(default_factory=dict)
+    """Weights that their modules compute from other tensors, by name."""
+
+    def attach(self, computed: dict[str, Tensor]) -> None:
+        """Ask for the gradients of computed weights too; no optimizer steps those."""
+        self.computed = computed
+        for tensor in computed.values():
+            if tensor.requires_grad:
+                tensor.register_hook(self._noting(tensor))  # type: ignore[no-untyped-call]
+
+    def _noting(self, tensor: Tensor) -> Callable[[Tensor], None]:
+        place = id(tensor)
+
+        def hook(gradient: Tensor) -> None:
+            moment, finite = power(real(gradient))
+            self.found[place] = _Step(moment, nan, finite)
+
+        return hook
 
     @contextmanager
     def listening(self, tensors: list[Tensors]) -> Iterator[None]:
@@ -80,7 +100,7 @@ def states_of(
     found = [
         _state(one, sites[one.name], steps, learning_rate) for one in tensors if _has_values(one)
     ]
-    return _with_clones(found, {one.name: one.tensors[0] for one in tensors})
+    return _with_clones(found, {one.name: one.tensors[0] for one in tensors if not one.stored})
 
 
 def _has_values(one: Tensors) -> bool:
@@ -89,29 +109,50 @@ def _has_values(one: Tensors) -> bool:
 
 
 def _state(one: Tensors, site: Site, steps: Steps, learning_rate: float) -> ParameterState:
-    tensor = one.tensors[0].detach()
+    shown = steps.computed.get(one.name, one.tensors[0])
+    tensor, step = shown.detach(), steps.found.get(id(shown))
     values = real(tensor)
     moment, finite = power(values)
-    step = steps.found.get(id(one.tensors[0])) if not one.stored else None
-    ratio = None
-    if step is not None and moment > 0:
-        ratio = learning_rate * (step.update / moment) ** 0.5
-    gradient = None
-    if step is not None:
-        gradient = step.gradient if step.finite == 1.0 else float("nan")
+    gradient, ratio = _stepped(step, moment, learning_rate)
     return ParameterState(
         name=one.name,
         role=site.role,
         shape=tuple(tensor.shape),
         dtype=site.dtype,
-        trainable=tensor.requires_grad if one.is_buffer else one.tensors[0].requires_grad,
-        mean=float(values.mean(dtype=torch.float64)) if finite == 1.0 else float("nan"),
+        trainable=shown.requires_grad,
+        mean=_mean(values, finite),
         second_moment=moment,
         gradient=gradient,
         update=ratio,
         finite=finite,
         zeros=1.0 - float(values.count_nonzero()) / values.numel(),
+        padding=_padding(one, values),
     )
+
+
+def _stepped(
+    step: _Step | None, moment: float, learning_rate: float
+) -> tuple[float | None, float | None]:
+    """E g^2, and the step over the values; nothing is said of a step that is not finite."""
+    if step is None:
+        return None, None
+    if step.finite < 1.0:
+        return nan, None
+    if moment == 0 or isnan(step.update):
+        return step.gradient, None
+    return step.gradient, float(learning_rate * (step.update / moment) ** 0.5)
+
+
+def _mean(values: Tensor, finite: float) -> float:
+    """Of the finite entries."""
+    kept = values if finite == 1.0 else values[values.isfinite()]
+    return float(kept.mean(dtype=torch.float64)) if kept.numel() else 0.0
+
+
+def _padding(one: Tensors, values: Tensor) -> float | None:
+    """E x^2 of an embedding's padding row, which is meant to be zero."""
+    row = None if one.is_buffer else padding_row(one.owner)
+    return power(values[row])[0] if row is not None and values.ndim == 2 else None
 
 
 def _with_clones(
@@ -122,10 +163,15 @@ def _with_clones(
     states = []
     for one in found:
         key = (one.shape, one.dtype, one.second_moment, one.mean)
-        is_drawn = one.second_moment - one.mean**2 > 1e-12 * one.second_moment
-        other = first.setdefault(key, one.name) if is_drawn and one.role != "buffer" else one.name
+        is_drawn = one.role != "buffer" and one.name in tensors and _varies(tensors[one.name])
+        other = first.setdefault(key, one.name) if is_drawn else one.name
         if other != one.name and torch.equal(tensors[other], tensors[one.name]):
             states.append(replace(one, same_as=other))
         else:
             states.append(one)
     return tuple(states)
+
+
+def _varies(tensor: Tensor) -> bool:
+    values = real(tensor)
+    return bool(values.amin() < values.amax())

@@ -97,7 +97,10 @@ class _Numbering:
         return found
 
     def _name(self, node: Node, *, alone: bool) -> str:
-        weight = _weight_name(self._weighted(node))
+        weighted = self._weighted(node)
+        weight = _weight_name(weighted)
+        if weighted is not None and weighted.kind == "recurrent" and node.module:
+            return node.module
         if weight:
             return weight.removesuffix(".weight")
         if not node.module:

@@ -106,6 +106,8 @@ class ParameterState:
     zeros: float = 0.0
     """The share of entries that are zero."""
     same_as: str = ""
+    padding: float | None = None
+    """E x^2 of the row ``padding_idx`` of an embedding; None where there is none."""
 
 
 @final

@@ -19,6 +19,7 @@ from fanin._trace._graph import Node
 from fanin._trace._names import Tensors
 from fanin._trace._record import Recorder, recording, results_in
 from fanin._trace._run import name_sources, own_batch, run_recorded
+from fanin._trace._tensors import is_continuous
 
 __all__ = ["Measured", "batch_size", "measure"]
 
@@ -32,6 +33,8 @@ class Measured:
     watcher: Watcher
     steps: Steps
     loss: Loss
+    given: dict[int, float]
+    """E x^2 of each tensor of the batch, by the index of its node."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,18 +68,22 @@ def measure(
     with observing(model, training=training), shown or nullcontext():
         name_sources(recorder, tensors)
         given = own_batch(batch)
+        powers = {}
         for tensor in results_in(given):
             recorder.source(tensor, "input", "input")
+            if is_continuous(tensor):
+                powers[recorder.graph.nodes[-1].index] = power(real(tensor))[0]
         with recording(recorder, model, gradients=True):
             result = run_recorded(model, given, recorder)
         watcher.attach()
+        steps.attach(recorder.computed)
         recorder.graph.results = [recorder.tensors.value_of(one) for one in results_in(result)]
         with _seeing(uninformed), torch.enable_grad():
             run = loss_of(result, loss, target)
         found = _loss(run, uninformed)
         del result
         notes = _backward(run, tensors, steps)
-    return Measured(recorder, watcher, steps, found, notes)
+    return Measured(recorder, watcher, steps, found, powers, notes)
 
 
 def batch_size(batch: object) -> int:
@@ -117,6 +124,7 @@ def _backward(run: Run, tensors: list[Tensors], steps: Steps) -> list[str]:
     try:
         with steps.listening(tensors):
             run.value.backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        return [f"gradients: the backward pass failed: {str(error).splitlines()[0][:160]}"]
+    except Exception as error:  # noqa: BLE001 - whatever a user's own backward raises
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        return [f"gradients: the backward pass failed: {said}"]
     return []

@@ -108,7 +108,7 @@ class Watcher:
         if node.kind == "pointwise":
             units = dead_units(tensor, unit=-1 if is_sequence else 1)
             found.dead, found.samples = units if units is not None else (None, 0)
-            found.saturated = saturated(node.operation, tensor)
+            found.saturated = saturated(node.operation, args, tensor)
         elif node.kind in ("softmax", "attention"):
             found.entropy = entropy(node.operation, args, keywords)
         return found

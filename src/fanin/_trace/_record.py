@@ -37,6 +37,8 @@ class Recorder:
         self.graph = Graph()
         self.tensors = Tensors(self.graph)
         self.modules: list[str] = []
+        self.computed: dict[str, Tensor] = {}
+        """The weights that their modules compute from other tensors, by name."""
         self.watch: Watch | None = None
         """Called after each operation but views."""
         self.is_hidden = False

@@ -14,8 +14,9 @@ from fanin._trace._graph import Graph
 from fanin._trace._names import Tensors
 from fanin._trace._record import Recorder, recording, results_in
 
-__all__ = ["describe", "graph_of", "name_sources", "own_batch", "run_recorded"]
+__all__ = ["FAILED", "describe", "graph_of", "name_sources", "own_batch", "run_recorded"]
 
+FAILED = "the model failed on this batch"
 _NEEDS_DATA = ("meta tensor", "Meta", "meta device", "data-dependent", "no data", "fake tensor")
 
 
@@ -82,6 +83,7 @@ def name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
 
 def _naming(recorder: Recorder, name: str) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(_module: nn.Module, _args: object, result: Tensor) -> None:
+        recorder.computed[name] = result
         recorder.source(result, "parameter", name)
 
     return hook
@@ -91,7 +93,8 @@ def _naming_attribute(
     recorder: Recorder, one: Tensors
 ) -> Callable[[nn.Module, tuple[object, ...]], None]:
     def hook(module: nn.Module, _args: tuple[object, ...]) -> None:
-        recorder.source(getattr(module, one.local), "parameter", one.name)
+        recorder.computed[one.name] = getattr(module, one.local)
+        recorder.source(recorder.computed[one.name], "parameter", one.name)
 
     return hook
 
@@ -118,7 +121,7 @@ def _explained(model: nn.Module, error: Exception, where: str, batch: object) ->
             "the same architecture on real data, and apply the plan by name",
         )
     return FaninError(
-        "the model failed on this batch",
+        FAILED,
         where=place,
         found=f"{said}; the batch was {describe(batch)}",
         fix="give what the model is called with: a tensor, a tuple (not a list) of positional "

@@ -1,0 +1,164 @@
+"""The gradient backward: runs over which it grows or fades, and weights that get none."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import exp, isfinite, prod
+from typing import Literal
+
+from fanin._audit import _remedies
+from fanin._audit._findings.law import chance
+from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero
+from fanin._audit._findings.runs import logs, runs, steepest
+from fanin._audit._findings.signal import severity_of
+from fanin._audit._growth import streams
+from fanin._audit._records import Finding, Place, Severity
+from fanin._text import number
+
+__all__ = ["no_gradient", "runs_of_gradients", "small_batch", "streams_of_gradients"]
+
+_FEWEST = 8
+"""With so many numbers a channel, batch norm passes on most of a gradient."""
+
+
+def runs_of_gradients(net: Net) -> Iterator[Finding]:
+    """Runs, across norms, over which the squared gradient of one input grows or fades backward."""
+    for run in runs(net, across_norms=True):
+        gradients = [layer.gradient for layer in run]
+        changes = logs(
+            [
+                _ratio(here, after) if _is_straight(net, one, following) else None
+                for one, following, here, after in zip(
+                    run, run[1:], gradients, gradients[1:], strict=False
+                )
+            ]
+        )
+        start, end, total = steepest(changes)
+        severity = severity_of(net, total)
+        low, high = chance(run[start:end], net.limits.by_chance)
+        if severity is None or severity == "note" or low <= total <= high:
+            continue
+        places = [layer.place for layer in run[start : end + 1]]
+        kind = "norms" if any(one.site.normalized_output for one in run[start:end]) else "plain"
+        yield _trend(net, places, total, severity, "norms" if kind == "norms" else "plain")
+
+
+def _is_straight(net: Net, layer: Layer, following: Layer) -> bool:
+    """Whether nothing but activation and norm lies between: pools spread a gradient thin."""
+    place = following.reads
+    while place is not None and place not in (layer.end, layer.sums, layer.place):
+        if is_starved(place):
+            return False
+        is_between = place.kind in ("norm", "pointwise", "multiply", "add")
+        place = net.places[place.inputs[0]] if is_between and len(place.inputs) == 1 else None
+    return place is not None
+
+
+def is_starved(place: Place) -> bool:
+    """Whether a batch norm has so few numbers per channel that its outputs are nearly signs."""
+    return (
+        place.kind == "norm"
+        and "batch_norm" in place.operation
+        and len(place.shape) > 1
+        and prod(place.shape) < _FEWEST * place.shape[1]
+    )
+
+
+def small_batch(net: Net) -> Iterator[Finding]:
+    """Batch norms over too few numbers for what they do to a gradient to mean anything."""
+    found = [place for place in net.places if is_starved(place)]
+    if found and net.report.mode == "training":
+        first = found[0]
+        yield Finding(
+            code="small-batch",
+            severity="note",
+            where=first.name,
+            measured=f"batch norm over {prod(first.shape) // first.shape[1]} numbers a channel",
+            expected=f"{_FEWEST} or more",
+            reason="Normalized over so few, outputs are nearly signs and gradients nearly 0: that "
+            "is the batch's doing, and nothing is said of gradients across it.",
+            remedy=_remedies.advice("Audit a larger batch, or larger inputs."),
+            place=first.index,
+            also=tuple(place.name for place in found[1:]),
+        )
+
+
+def _ratio(here: float | None, after: float | None) -> float | None:
+    if not here or not after or not (isfinite(here) and isfinite(after)):
+        return None
+    return here / after
+
+
+def streams_of_gradients(net: Net) -> Iterator[Finding]:
+    """The same along the sums of a residual stream."""
+    for sums in streams(net).values():
+        found = [
+            None if one.signal.gradient is None else one.signal.gradient * one.signal.size
+            for one in sums
+        ]
+        changes = logs([_ratio(here, after) for here, after in pairwise(found)])
+        start, end, total = steepest(changes)
+        severity = severity_of(net, total)
+        if severity in ("warning", "error"):
+            yield _trend(net, sums[start : end + 1], total, severity, "stream")
+
+
+def _trend(
+    net: Net,
+    places: Sequence[Place],
+    total: float,
+    severity: Severity,
+    kind: Literal["plain", "norms", "stream"],
+) -> Finding:
+    grows, count = total > 0, len(places) - 1
+    reason = (
+        "Backward, each layer makes it larger: the first layers take steps that the last ones "
+        "could not follow, and their gradients are mostly noise."
+        if grows
+        else "Backward, each layer passes on a part of it, so that the first layers hardly learn."
+    )
+    if kind == "norms":
+        reason += " A norm behind each weight undoes whatever start the weights have."
+    return Finding(
+        code="exploding-gradient" if grows else "vanishing-gradient",
+        severity=severity,
+        where=places[0].name,
+        measured=f"the squared gradient of one input changes by {number(exp(total / count))} at "
+        f"each of {count} layers back to here, by {number(exp(total))} in all",
+        expected=f"within a factor of {number(net.limits.total, 2)} in all",
+        reason=reason,
+        remedy=_remedies.advice(
+            "No start cures this: put a path around every one or two layers, x = x + block(x), "
+            "or leave out the norms and draw anew with fanin.initialize(model, batch)."
+        )
+        if kind == "norms"
+        else _remedies.start(),
+        place=places[0].index,
+        also=tuple(place.name for place in places[1:]),
+    )
+
+
+def no_gradient(net: Net) -> Iterator[Finding]:
+    """Weights at which exactly no gradient arrives, and no zero that is meant explains it."""
+    # Over one position a softmax is 1, and what makes its scores has no gradient.
+    counted = MATRICES - {"query", "key", "embedding"}
+    states = [one for one in net.states.values() if one.role in counted and one.trainable]
+    ran = [one for one in states if net.sites[one.name].ran_in in ("evaluation", "training")]
+    found = [one for one in ran if one.gradient == 0 and not is_zero(one)]
+    meant = counted | {"norm_scale", "branch_scale"}
+    if found and not any(is_zero(one) and one.role in meant for one in net.states.values()):
+        is_recurrent = found[0].role == "recurrent"
+        yield Finding(
+            code="no-gradient",
+            severity="error" if len(found) > len(ran) / 2 else "warning",
+            where=found[0].name,
+            measured="its gradient is exactly 0",
+            expected="a gradient",
+            reason="The state that it multiplies is zero wherever the result is read."
+            if is_recurrent
+            else "Nothing that it does reaches the loss, so it stays as it is.",
+            remedy=_remedies.advice("Let the loss depend on it: read all steps of both directions.")
+            if is_recurrent
+            else _remedies.start(),
+            place=net.place_of(found[0].name),
+            also=tuple(one.name for one in found[1:]),
+        )

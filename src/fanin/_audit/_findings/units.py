@@ -1,0 +1,165 @@
+"""Units: dead ones, saturated ones, and gates that start shut or open."""
+
+from collections.abc import Iterator
+from math import erf, exp, log, pi, prod, sqrt
+from typing import Final
+
+from fanin._audit import _remedies
+from fanin._audit._findings.net import Layer, Net
+from fanin._audit._records import Finding, Place
+from fanin._text import number
+
+__all__ = ["dead_units", "saturated_gates", "saturated_units"]
+
+_ALL = 0.999
+_ALIKE = 0.9
+"""The mean cosine of inputs at which many units see one sign only, and chance is rough."""
+_NEARLY_ALL = 0.95
+_FLAT: Final = frozenset(
+    {
+        "relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "softshrink",
+        "hardshrink",
+    }
+)  # fmt: skip
+"""Activations with a flat side: only there can a unit die."""
+_VARIES = 1e-10
+"""A share of E x² that rounding does not make."""
+_BY_ACCIDENT = 1e-6
+"""How likely so many dead units may be, by the law of chance."""
+
+
+def dead_units(net: Net) -> Iterator[Finding]:
+    """Activations of which more units are constant than chance gives."""
+    found = [place for place in net.places if _is_dead(net, place)]
+    if not found:
+        return
+    first, layer = found[0], net.weight_before(found[0])
+    share = first.dead or 0.0
+    also = tuple(_layer_name(net, place) for place in found[1:])
+    yield Finding(
+        code="dead-units",
+        severity="error" if share > _ALL else "warning",
+        where=_layer_name(net, first),
+        measured=f"{number(100 * share)} % of the units of {first.name} give one number for all "
+        f"inputs",
+        expected=f"{number(100 * _by_chance(net, first), 2)} % by chance, for inputs this alike",
+        reason="Such units pass on no signal and get no gradient.",
+        remedy=_remedy(net, layer),
+        place=first.index if layer is None else layer.place.index,
+        also=also,
+    )
+
+
+def _is_dead(net: Net, place: Place) -> bool:
+    if not place.dead or place.samples < 2 or place.operation not in _FLAT:
+        return False  # Of one number, every unit is constant.
+    arriving = [net.places[index].signal for index in place.inputs]
+    if not all((one.variance or 0.0) > _VARIES * one.second_moment for one in arriving):
+        return False  # What does not vary before it is not its fault.
+    # Where the inputs are all alike, it is not the unit that is dead.
+    alike = _alike(net, place)
+    if alike > _ALIKE and (place.dead < _ALL or alike >= 1):
+        return False
+    by_chance = _by_chance(net, place)
+    units = prod(place.shape) // place.samples
+    is_accident = units * _divergence(place.dead, by_chance) < -log(_BY_ACCIDENT)
+    return place.dead - by_chance > net.limits.dead and not is_accident
+
+
+def _divergence(share: float, chance: float) -> float:
+    """The exponent of Chernoff's bound: n units have such a share with less than e^(-n this)."""
+    chance = min(max(chance, 1e-300), 1 - 1e-12)
+    dead = share * log(share / chance) if share > 0 else 0.0
+    alive = (1 - share) * log((1 - share) / (1 - chance)) if share < 1 else 0.0
+    return dead + alive
+
+
+def _by_chance(net: Net, place: Place) -> float:
+    """The share of units whose input has one sign for the whole batch, and is cut to 0.
+
+    For n Gaussian inputs of correlation c: the integral of phi(t) Phi(t sqrt(c / (1 - c)))^n.
+    """
+    count, common = place.shape[0], min(_alike(net, place), 1 - 1e-12)
+    if common == 0:
+        return float(2.0**-count)
+    steep = sqrt(common / (1 - common))
+    step = 0.1
+    points = [step * k for k in range(-50, 51)]
+    return sum(
+        step * exp(-t * t / 2) / sqrt(2 * pi) * ((1 + erf(t * steep / sqrt(2))) / 2) ** count
+        for t in points
+    )
+
+
+def _alike(net: Net, place: Place) -> float:
+    """The mean cosine of what the unit's layer reads, which its bias has no part in."""
+    layer = net.weight_before(place)
+    reads = layer.reads if layer is not None else None
+    known = [net.places[one].signal.correlation for one in place.inputs]
+    found = reads.signal.correlation if reads is not None else min(map(_or_zero, known), default=0)
+    return max(_or_zero(found), 0.0)
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else value
+
+
+def _layer_name(net: Net, place: Place) -> str:
+    layer = net.weight_before(place)
+    return place.name if layer is None else layer.place.name
+
+
+def _remedy(net: Net, layer: Layer | None) -> str:
+    """The bias to 0 where it is what keeps the units shut; else the layer anew."""
+    if layer is None:
+        return _remedies.start()
+    bias = net.bias_name(layer.site.name)
+    if bias is not None and layer.bias > layer.sums.signal.second_moment / 2:
+        return _remedies.redraw_as([(bias, 0.0)])
+    return _remedies.redraw([layer.site.name])
+
+
+def saturated_units(net: Net) -> Iterator[Finding]:
+    """Bounded activations that are mostly flat."""
+    found = [place for place in net.places if (place.saturated or 0) > net.limits.saturated]
+    if not found:
+        return
+    first, layer = found[0], net.weight_before(found[0])
+    share = first.saturated or 0.0
+    many = len(found) > 1
+    yield Finding(
+        code="saturated-units",
+        severity="error" if share > _NEARLY_ALL else "warning",
+        where=_layer_name(net, first),
+        measured=f"{number(100 * share)} % of {first.name} lies where its slope is under a "
+        "twentieth of the largest",
+        expected=f"under {number(100 * net.limits.saturated)} %",
+        reason="Flat units pass back next to no gradient, and hardly move.",
+        remedy=_remedies.start() if many else _remedy(net, layer),
+        place=first.index if layer is None else layer.place.index,
+        also=tuple(_layer_name(net, place) for place in found[1:]),
+    )
+
+
+def saturated_gates(net: Net) -> Iterator[Finding]:
+    """Recurrent layers whose gates are told too much: weights of squares far over 1 / fan_in."""
+    for name, state in net.states.items():
+        site = net.sites.get(name)
+        if state.role not in ("recurrent", "projection") or site is None or site.layout is None:
+            continue
+        power = site.layout.fan_in * state.second_moment
+        if power > net.limits.layer:
+            path, dot, local = name.rpartition(".")
+            beside = path + dot + local.replace("weight_hh", "weight_ih")
+            layer = net.first_use.get(beside)
+            yield Finding(
+                code="saturated-gates",
+                severity="warning",
+                where=name,
+                measured=f"fan_in E w² is {number(power)}",
+                expected=f"about 1; under {number(net.limits.layer, 2)}",
+                reason="What a step remembers is multiplied so much that gates are fully open or "
+                "shut, and gradients explode or vanish over time.",
+                remedy=_remedies.redraw([name]),
+                place=layer.place.index if layer is not None else net.place_of(name),
+            )

@@ -1,0 +1,205 @@
+"""Small models to be broken, each with a batch and, where it has one, a target."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Case", "decoder", "language_model", "lstm", "plain", "plain_conv", "plain_norm", "residual",
+]  # fmt: skip
+
+INPUTS, CLASSES, WIDTH = 20, 10, 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model that runs on a batch, and what it is to predict."""
+
+    model: nn.Module
+    batch: Tensor
+    target: Tensor | None = None
+
+
+def _classes(batch: Tensor) -> Tensor:
+    return torch.arange(len(batch)) % CLASSES
+
+
+def plain(
+    depth: int,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    *,
+    width: int = WIDTH,
+    count: int = 64,
+) -> Case:
+    """``depth`` hidden layers, each linear and activation, and a readout: "0", "2", "4", ..."""
+    sizes = [INPUTS] + depth * [width]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), activation()]
+    batch = torch.randn(count, INPUTS)
+    return Case(nn.Sequential(*layers, nn.Linear(width, CLASSES)), batch, _classes(batch))
+
+
+def plain_norm(depth: int, *, skip: bool = False) -> Case:
+    """``depth`` layers of linear, batch norm, ReLU, and a readout."""
+    first = [nn.Linear(INPUTS, WIDTH)]
+    body: list[nn.Module] = []
+    for _ in range(depth):
+        layers = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
+        body += [Around(layers)] if skip else list(layers)
+    batch = torch.randn(256, INPUTS)
+    return Case(nn.Sequential(*first, *body, nn.Linear(WIDTH, CLASSES)), batch, _classes(batch))
+
+
+class Around(nn.Module):
+    """x + body(x)."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Block(nn.Module):
+    """x + scale down(act(up(norm(x))))."""
+
+    def __init__(self, width: int, *, norm: bool, scale: float | None = None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.up = nn.Linear(width, width)
+        self.down = nn.Linear(width, width)
+        self.scale = None if scale is None else nn.Parameter(torch.full((width,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.down(torch.relu(self.up(self.norm(x))))
+        return x + (branch if self.scale is None else self.scale * branch)
+
+
+class ResidualNet(nn.Module):
+    """A stem, blocks, and a readout."""
+
+    def __init__(self, depth: int, *, norm: bool, scale: float | None = None) -> None:
+        super().__init__()
+        self.stem = nn.Linear(INPUTS, WIDTH)
+        self.blocks = nn.ModuleList(Block(WIDTH, norm=norm, scale=scale) for _ in range(depth))
+        self.norm = nn.LayerNorm(WIDTH) if norm else nn.Identity()
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def residual(depth: int, *, norm: bool, scale: float | None = None) -> Case:
+    """A residual net of ``depth`` blocks."""
+    batch = torch.randn(64, INPUTS)
+    return Case(ResidualNet(depth, norm=norm, scale=scale), batch, _classes(batch))
+
+
+def plain_conv(depth: int) -> Case:
+    """Depthwise and pointwise convolutions in turn, without norms."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU()]
+    for _ in range(depth):
+        layers += [nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.Conv2d(32, 32, 1), nn.ReLU()]
+    batch = torch.randn(8, 3, 8, 8)
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES))
+    return Case(model, batch, _classes(batch))
+
+
+def decoder() -> Case:
+    """From 8 numbers to a picture, by transposed convolutions of stride 2."""
+    layers: list[nn.Module] = [nn.Linear(8, 8 * 16), nn.Unflatten(1, (8, 4, 4))]
+    for before, after in ((8, 16), (16, 32), (32, 32)):
+        layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+    batch = torch.randn(16, 8)
+    model = nn.Sequential(*layers, nn.Conv2d(32, 3, 1))
+    return Case(model, batch, torch.randn(16, 3, 32, 32))
+
+
+class Attention(nn.Module):
+    """Self-attention of one tensor for each of query, key, value and output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            layer(x).unflatten(-1, (4, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, width: int, *, skip: bool) -> None:
+        super().__init__()
+        self.skip = skip
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.skip:
+            return self.attention(self.norm1(x))
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
+
+
+VOCABULARY = 40
+
+
+class Transformer(nn.Module):
+    def __init__(self, depth: int, *, skip: bool, tied: bool, padding: int | None) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, WIDTH, padding_idx=padding)
+        self.blocks = nn.ModuleList(TransformerBlock(WIDTH, skip=skip) for _ in range(depth))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        if tied:
+            self.head.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.tokens(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def language_model(
+    depth: int = 4, *, skip: bool = True, tied: bool = False, padding: int | None = None
+) -> Case:
+    """Tokens, pre-norm blocks of attention and feed-forward, logits."""
+    model = Transformer(depth, skip=skip, tied=tied, padding=padding)
+    ids = torch.randint(1, VOCABULARY, (16, 24))
+    return Case(model, ids, torch.randint(1, VOCABULARY, (16, 24)))
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, 32)
+        self.lstm = nn.LSTM(32, 32, batch_first=True)
+        self.head = nn.Linear(32, CLASSES)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.lstm(self.tokens(ids))[0])
+
+
+def lstm() -> Case:
+    """Tokens, an LSTM, a class for each."""
+    ids = torch.randint(0, VOCABULARY, (16, 12))
+    return Case(Tagger(), ids, torch.randint(0, CLASSES, (16, 12)))

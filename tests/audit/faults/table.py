@@ -1,0 +1,223 @@
+"""The faults: each is put into a healthy start, and has one finding, at one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf, nan, sqrt
+
+import torch
+from tests.audit.faults import nets
+from tests.audit.faults.nets import Case
+from torch import nn
+
+from fanin._audit._records import Severity
+
+__all__ = ["FAULTS", "Fault"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a model that `fanin.initialize` started, and what is then said of it."""
+
+    name: str
+    code: str
+    where: str
+    severity: Severity
+    case: Callable[[], Case]
+    put: Callable[[nn.Module], object]
+    curable: bool = True
+    """Whether a start can help; if not, the remedy is advice, and the model is never healthy."""
+    loss: bool = True
+    """Whether the audit is given the target."""
+    beside: tuple[str, ...] = field(default=())
+    """Codes of other findings that this fault truly has, at other places."""
+
+
+@torch.no_grad()
+def scale(model: nn.Module, name: str, factor: float) -> None:
+    model.get_parameter(name).mul_(factor)
+
+
+@torch.no_grad()
+def set_to(model: nn.Module, name: str, value: float) -> None:
+    model.get_parameter(name).fill_(value)
+
+
+@torch.no_grad()
+def set_entry(model: nn.Module, name: str, value: float) -> None:
+    model.get_parameter(name).view(-1)[3] = value
+
+
+@torch.no_grad()
+def copy(model: nn.Module, name: str, source: str) -> None:
+    model.get_parameter(name).copy_(model.get_parameter(source))
+
+
+def by_torch(model: nn.Module) -> None:
+    """torch's own start."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+
+@torch.no_grad()
+def of_gain(model: nn.Module, gain: float, *, fan: str = "fan_in") -> None:
+    """gain / sqrt(fan) for every matrix, by the fan that torch reads off the shape; biases 0."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            inside, outside = nn.init._calculate_fan_in_and_fan_out(module.weight)
+            module.weight.normal_(0, gain / sqrt(inside if fan == "fan_in" else outside))
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+@torch.no_grad()
+def all_biases(model: nn.Module, value: float) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias") and not name.startswith("60"):
+            parameter.fill_(value)
+
+
+@torch.no_grad()
+def kaiming_transposed(model: nn.Module) -> None:
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+@torch.no_grad()
+def fan_out_depthwise(model: nn.Module) -> None:
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="linear")
+
+
+@torch.no_grad()
+def gelu(model: nn.Module) -> None:
+    """Gain sqrt 2 everywhere but at the inputs, which pass no activation."""
+    of_gain(model, sqrt(2))
+    scale(model, "0.weight", sqrt(0.5))
+
+
+@torch.no_grad()
+def he_residual(model: nn.Module) -> None:
+    of_gain(model, sqrt(2))
+
+
+def freeze(model: nn.Module, name: str, value: float) -> None:
+    set_to(model, name, value)
+    model.get_parameter(name).requires_grad_(False)
+
+
+def unit_table(model: nn.Module) -> None:
+    torch.manual_seed(1)
+    nn.init.normal_(model.get_parameter("tokens.weight"))
+
+
+def closed(model: nn.Module) -> None:
+    set_to(model, "blocks.1.down.weight", 0)
+    set_to(model, "blocks.1.scale", 0)
+
+
+def deep(activation: Callable[[], nn.Module], depth: int) -> Callable[[], Case]:
+    return lambda: nets.plain(depth, activation)
+
+
+six = deep(nn.ReLU, 6)
+text = nets.language_model
+
+FAULTS = (
+    Fault("one layer x10", "outlier-layer", "6", "warning",
+          six, lambda m: scale(m, "6.weight", 10)),
+    Fault("first layer x10", "outlier-layer", "0", "warning",
+          six, lambda m: scale(m, "0.weight", 10)),
+    Fault("one layer /10", "outlier-layer", "6", "warning",
+          six, lambda m: scale(m, "6.weight", 0.1)),
+    Fault("one layer x10 in a transformer", "outlier-layer", "blocks.2.up", "warning",
+          text, lambda m: scale(m, "blocks.2.up.weight", 10)),
+    Fault("one residual writer x10", "outlier-layer", "blocks.2.down", "warning",
+          text, lambda m: scale(m, "blocks.2.down.weight", 10)),
+    Fault("a zero layer", "zero-weight", "6", "error", six, lambda m: set_to(m, "6.weight", 0)),
+    Fault("a constant layer", "equal-units", "6.weight", "error",
+          six, lambda m: set_to(m, "6.weight", 0.1)),
+    Fault("dead ReLU by its bias", "dead-units", "4", "error",
+          six, lambda m: set_to(m, "4.bias", -20)),
+    Fault("half-dead ReLU by its bias", "dead-units", "2", "warning",
+          deep(nn.ReLU, 3), lambda m: set_to(m, "2.bias", -3)),
+    Fault("saturated tanh", "outlier-layer", "4", "warning",
+          deep(nn.Tanh, 4), lambda m: scale(m, "4.weight", 10)),
+    Fault("all of tanh saturated", "saturated-units", "0", "warning",
+          deep(nn.Tanh, 4), lambda m: [scale(m, f"{k}.weight", 30) for k in (0, 2, 4, 6)]),
+    Fault("wrong fan on transposed convolutions", "wrong-fan", "2", "warning",
+          nets.decoder, kaiming_transposed),
+    Fault("fan_out of groups on depthwise convolutions", "wrong-fan", "2", "warning",
+          lambda: nets.plain_conv(3), fan_out_depthwise),
+    Fault("identical clones", "identical-layers", "6.weight", "warning",
+          six, lambda m: copy(m, "6.weight", "4.weight")),
+    Fault("never drawn, huge", "undrawn-parameter", "6.weight", "error",
+          six, lambda m: scale(m, "6.weight", 1e18)),
+    Fault("never drawn, denormal", "undrawn-parameter", "6.weight", "error",
+          six, lambda m: scale(m, "6.weight", 1e-37)),
+    Fault("T5-like readout of std 1", "outlier-layer", "head", "warning",
+          text, lambda m: nn.init.normal_(m.head.weight)),
+    Fault("tied table of std 1", "initial-loss", "tokens #2", "error",
+          lambda: text(tied=True), unit_table),
+    Fault("tied table of std 1, no loss", "large-logits", "tokens #2", "warning",
+          lambda: text(tied=True), unit_table, loss=False),
+    Fault("He on 32 residual blocks", "exploding-stream", "blocks.0 add", "error",
+          lambda: nets.residual(32, norm=False), he_residual),
+    Fault("unscaled writers in 100 blocks", "exploding-stream", "blocks.0 add", "error",
+          lambda: nets.residual(100, norm=False), lambda m: of_gain(m, 1.0)),
+    Fault("torch at 30 plain layers", "vanishing-signal", "0", "error",
+          deep(nn.ReLU, 30), by_torch),
+    Fault("torch at 4 plain layers is noted", "vanishing-signal", "0", "note",
+          deep(nn.ReLU, 3), by_torch),
+    Fault("GELU at sqrt 2, 50 layers", "vanishing-signal", "0", "error",
+          lambda: nets.plain(50, nn.GELU, width=256), gelu),
+    Fault("ReLU at gain 2, 30 layers", "exploding-signal", "0", "error",
+          deep(nn.ReLU, 30), lambda m: of_gain(m, 2.0)),
+    Fault("sigmoid of kept E y2", "collapsed-inputs", "0", "error",
+          deep(nn.Sigmoid, 20), lambda m: of_gain(m, 1.846228545)),
+    Fault("sigmoid by torch's gain", "collapsed-inputs", "0", "error",
+          deep(nn.Sigmoid, 8), lambda m: of_gain(m, 1.0)),
+    Fault("tanh of gain 5/3, 100 layers", "exploding-gradient", "2", "error",
+          deep(nn.Tanh, 100), lambda m: of_gain(m, 5 / 3)),
+    Fault("SELU of torch's gain, 60 layers, is noted", "vanishing-signal", "0", "note",
+          deep(nn.SELU, 60), lambda m: of_gain(m, 0.75)),
+    Fault("attention without paths around it", "rank-collapse",
+          "blocks.0.attention", "error",
+          lambda: text(8, skip=False), lambda m: None, curable=False),
+    Fault("50 layers of linear, batch norm, ReLU", "exploding-gradient", "1", "error",
+          lambda: nets.plain_norm(50), lambda m: None, curable=False),
+    Fault("one query x60", "one-hot-attention", "blocks.1.attention.query", "warning",
+          text, lambda m: scale(m, "blocks.1.attention.query.weight", 60)),
+    Fault("table x100", "drowned-branches", "tokens", "warning",
+          text, lambda m: scale(m, "tokens.weight", 100)),
+    Fault("a frozen norm", "frozen-parameter", "blocks.1.norm1.weight", "note",
+          text, lambda m: freeze(m, "blocks.1.norm1.weight", 1)),
+    Fault("a norm of scale zero", "zero-norm", "norm.weight", "error",
+          lambda: nets.residual(4, norm=True), lambda m: set_to(m, "norm.weight", 0)),
+    Fault("a NaN", "not-finite", "6.weight", "error", six, lambda m: set_entry(m, "6.weight", nan)),
+    Fault("an infinity", "not-finite", "6.bias", "error",
+          six, lambda m: set_entry(m, "6.bias", inf)),
+    Fault("a padding row that was drawn", "padding-row", "tokens.weight", "warning",
+          lambda: text(padding=0), unit_table),
+    Fault("a closed branch", "closed-branch", "blocks.1.down.weight", "error",
+          lambda: nets.residual(4, norm=True, scale=0.1), closed),
+    Fault("LSTM of huge recurrent weights", "saturated-gates", "lstm.weight_hh_l0", "warning",
+          nets.lstm, lambda m: scale(m, "lstm.weight_hh_l0", 30)),
+    Fault("LayerScale of 1000", "dominant-branch", "blocks.2.scale", "warning",
+          lambda: nets.residual(6, norm=True, scale=0.1),
+          lambda m: set_to(m, "blocks.2.scale", 1e3)),
+    Fault("a normalized layer x1000", "small-update", "1.weight", "warning",
+          lambda: nets.plain_norm(4), lambda m: scale(m, "1.weight", 1000)),
+    Fault("a normalized layer /200", "large-update", "1.weight", "warning",
+          lambda: nets.plain_norm(4), lambda m: scale(m, "1.weight", 0.005)),
+    Fault("an unused layer", "unused-parameter", "blocks.0.up.weight", "note",
+          lambda: text(1, skip=False), lambda m: None, curable=False),
+    Fault("steps below bfloat16", "lost-update", "tokens.weight", "note",
+          text, lambda m: m.to(torch.bfloat16)),
+)  # fmt: skip

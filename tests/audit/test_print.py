@@ -1,0 +1,171 @@
+"""A report in a terminal: word for word, in 80 columns, on one screen.
+
+The texts are in ``tests/golden/audit``. To change them on purpose: run this file
+(``python -m tests.audit.test_print``), read the difference, and commit it with its reason.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.audit import samples
+
+from fanin import FaninError
+from fanin._audit._folded import folded_name, rows_of, spine_of
+from fanin._audit._print import findings_text
+from fanin._audit._records import Finding, Place, Signal
+from fanin._audit._report import Report
+from fanin._text import plain
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
+
+
+@pytest.mark.parametrize("sample", samples.ALL, ids=lambda one: one.__name__)
+def test_the_text_is_as_written(sample):
+    """What a user reads changes only on purpose."""
+    golden = GOLDEN / f"{sample.__name__}.txt"
+    assert f"{sample()}\n" == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("sample", samples.ALL, ids=lambda one: one.__name__)
+def test_it_fits_eighty_columns(sample):
+    """A remedy is code and stays as it is; here all of it is short."""
+    assert max(map(len, str(sample()).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("sample", samples.ALL, ids=lambda one: one.__name__)
+def test_an_ascii_terminal_shows_it_too(sample):
+    """With likenesses: nothing is left that must be replaced by a question mark."""
+    shown = plain(str(sample()), "ascii")
+    assert "?" not in shown
+    assert shown.isascii()
+
+
+def chain(count, name="blocks.{}.fc", **facts):
+    """Layers one behind the other, each halving what comes in."""
+    return tuple(
+        Place(
+            index=index,
+            name=name.format(index),
+            operation="linear",
+            kind="linear",
+            module="Linear",
+            shape=(8, 16),
+            depth=index + 1,
+            signal=Signal(second_moment=0.25**index, size=16, variance=0.25**index, gradient=1.0),
+            weight=f"{name.format(index)}.weight",
+            **facts,
+        )
+        for index in range(count)
+    )
+
+
+def report(**facts):
+    return Report(model="Net", batch="float32 8x16", mode="training", **facts)
+
+
+@pytest.mark.parametrize("count", [32, 3000])
+def test_a_deep_net_fits_one_screen(count):
+    """Layers that differ only in numbers are one row, from the least to the most."""
+    text = str(report(places=chain(count)))
+    assert len(text.splitlines()) < 24
+    assert f"blocks.{{0…{count - 1}}}.fc" in text
+
+
+def test_a_short_net_shows_every_layer():
+    """There is room, and a fold hides which layer it is."""
+    text = str(report(places=chain(12)))
+    assert all(f"blocks.{index}.fc " in text for index in range(12))
+
+
+def test_digits_of_a_name_are_no_numbers_of_blocks():
+    """conv1 and conv2 of a block are two layers; "add 2" is the second sum."""
+    names = ["layer1.0.conv1", "layer1.1.conv1", "layer1.0.conv2", "layer1.1.conv2"]
+    places = [replace(chain(1)[0], name=name) for name in names]
+    assert [row.name for row in rows_of(places, 2)] == ["layer1.{0…1}.conv1", "layer1.{0…1}.conv2"]
+    assert folded_name(["h.3 add 2", "h.11 add 2"]) == "h.{3…11} add 2"
+
+
+def test_layers_of_another_shape_are_a_row_of_their_own():
+    """Their numbers do not compare."""
+    first, second, third = chain(3)
+    rows = rows_of([first, replace(second, shape=(8, 99)), third], 2)
+    assert [len(row.places) for row in rows] == [2, 1]
+
+
+def test_in_a_residual_net_the_course_is_that_of_the_stream():
+    """Its branches start small on purpose."""
+    sums = [place for place in samples.transformer().places if place.stream is not None]
+    assert spine_of(samples.transformer().places) == sums
+    assert spine_of(samples.healthy().places) == list(samples.healthy().layers)
+
+
+def test_errors_come_before_warnings_and_notes():
+    """Whatever the order in which they were found."""
+    found = [
+        Finding(
+            code=severity,
+            severity=severity,
+            where="fc",
+            measured="1",
+            expected="2",
+            reason="So.",
+            remedy="",
+        )
+        for severity in ("note", "error", "warning")
+    ]
+    words = [line.split()[0] for line in findings_text(found).split("\n\n")]
+    assert words == ["ERROR", "WARNING", "NOTE"]
+
+
+def test_a_remedy_can_be_pasted():
+    """Its lines are as they were given, at one indent, and run together as Python."""
+    lines = str(samples.vanishing()).splitlines()
+    start = lines.index("  remedy:") + 1
+    end = lines.index("ERROR vanishing-gradient at 56")
+    code = "\n".join(line.removeprefix("    ") for line in lines[start:end]).strip()
+    assert code == samples.vanishing().findings[0].remedy
+    compile(code, "remedy", "exec")
+
+
+def test_a_report_without_anything_measured_is_a_line():
+    """A model that has no weights."""
+    assert str(report()) == "healthy\nNet, with its own weights, on float32 8x16, training mode"
+
+
+def test_the_name_of_a_value_is_one_line():
+    """As a prompt shows it."""
+    assert repr(samples.vanishing()) == "<report of Sequential: not healthy: 2 errors, 1 warning>"
+
+
+def test_an_unhealthy_report_raises_its_findings():
+    """And a healthy one nothing; a note is no reason."""
+    assert samples.healthy().raise_if_unhealthy() is None
+    with pytest.raises(FaninError, match="not healthy") as error:
+        samples.vanishing().raise_if_unhealthy()
+    assert "3 findings" in error.value.found
+    assert findings_text(samples.vanishing().findings) in error.value.found
+
+
+@pytest.mark.parametrize(
+    ("severity", "codes"),
+    [
+        ("error", ["initial-loss"]),
+        ("warning", ["initial-loss", "one-hot-attention"]),
+        ("note", ["initial-loss", "one-hot-attention", "frozen-parameter"]),
+    ],
+)
+def test_a_severity_counts_what_is_as_bad_or_worse(severity, codes):
+    """The threshold of CI is the user's choice."""
+    assert [one.code for one in samples.transformer().at_least(severity)] == codes
+
+
+def test_an_unknown_severity_is_refused():
+    """A word misspelled must not pass every model."""
+    with pytest.raises(FaninError, match="no such severity"):
+        samples.healthy().raise_if_unhealthy("fatal")
+
+
+if __name__ == "__main__":
+    for made in samples.ALL:
+        (GOLDEN / f"{made.__name__}.txt").write_text(f"{made()}\n", encoding="utf-8")
