@@ -22,20 +22,22 @@ from timing import Row, table
 __all__ = ["calibrate"]
 
 LAYERS = (10, 30, 100)
-SIDE = 256
+SIDE = 512
 CHANNELS = 64
+SECONDS = 3.0
+"""For the repeats of one row, of which there are at least five."""
 
 
 def mlp(layers: int) -> tuple[nn.Module, Tensor]:
-    """ReLU layers of width 256, and a batch of 256."""
+    """ReLU layers of width 512, and a batch of 512."""
     made = [(nn.Linear(SIDE, SIDE), nn.ReLU()) for _ in range(layers)]
     return nn.Sequential(*(one for pair in made for one in pair)), batch(SIDE, SIDE)
 
 
 def convolutions(layers: int) -> tuple[nn.Module, Tensor]:
-    """ReLU convolutions 3x3 of 64 channels, and a batch of 16 images of 16x16."""
+    """ReLU convolutions 3x3 of 64 channels, and a batch of 32 images of 16x16."""
     made = [(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU()) for _ in range(layers)]
-    return nn.Sequential(*(one for pair in made for one in pair)), batch(16, CHANNELS, 16, 16)
+    return nn.Sequential(*(one for pair in made for one in pair)), batch(32, CHANNELS, 16, 16)
 
 
 def batch(*shape: int) -> Tensor:
@@ -44,67 +46,76 @@ def batch(*shape: int) -> Tensor:
 
 
 def calibrate(*, quick: bool) -> list[Row]:
-    """Times in units of one forward pass, and the least, median and largest std of the layers."""
+    """Times in forward passes: the start drawn, the pass that measures, the whole call, and lsuv's.
+
+    lsuv draws an orthogonal start; stds are the least, median and largest of the layers' outputs.
+    """
     rows = []
     for build in (mlp, convolutions):
         for layers in LAYERS[:2] if quick else LAYERS:
             net, inputs = build(layers)
-            repeats = 5 if quick else max(7, 200 // layers)
+            other = theirs(net, inputs)
             rows += [
-                row(f"{build.__name__}, {start}", layers, net, inputs, recipe, repeats)
+                row(f"{build.__name__}, {start}", layers, net, inputs, recipe) | other
                 for start, recipe in {"orthogonal": lsuv, "normal": kaiming}.items()
             ]
     return rows
 
 
-def row(
-    name: str, layers: int, net: nn.Module, inputs: Tensor, recipe: Recipe, repeats: int
-) -> Row:
+def row(name: str, layers: int, net: nn.Module, inputs: Tensor, recipe: Recipe) -> Row:
     """One net with one kind of start."""
     plan = fanin.plan(net, inputs, recipe=recipe)
     calibrated = plan.calibrate(net, inputs)
-    forward = partial(run, net, inputs)
-    whole = partial(plan.calibrate, net, inputs)
-    draw = partial(drawn, calibrated)
-    times: list[tuple[float, ...]] = []
-    for _ in range(repeats + 1):
-        one = seconds(forward), seconds(whole), seconds(draw), one_pass(plan, net, inputs)
-        times.append(one)
-    once, *_ = medians = [statistics.median(column) for column in zip(*times[1:], strict=True)]
+    actions = (
+        partial(run, net, inputs),
+        partial(plan.calibrate, net, inputs),
+        partial(copies, plan, net),
+        partial(one_pass, plan, net, inputs),
+    )
+    once, whole, drawing, measuring = in_turn(actions)
     calibrated.apply(net, seed=0)
-    found: Row = {
+    return {
         "net, start": name,
         "layers": layers,
         "forward, ms": 1e3 * once,
-        "calibrate / forward": medians[1] / once,
-        "drawing / forward": medians[2] / once,
-        "pass / forward": medians[3] / once,
+        "drawing": drawing / once,
+        "measuring pass": measuring / once,
+        "whole": whole / once,
+        "whole less drawing": (whole - drawing) / once,
         "stds": ends(net, inputs),
     }
-    return found | theirs(net, inputs, once)
+
+
+def in_turn(actions: tuple[Callable[[], object], ...]) -> list[float]:
+    """The median seconds of each; what an action returns as a float are its own seconds."""
+    columns: list[list[float]] = [[] for _ in actions]
+    begin = time.perf_counter()
+    while len(columns[0]) < 6 or time.perf_counter() - begin < SECONDS:
+        for column, action in zip(columns, actions, strict=True):
+            column.append(seconds(action))
+    return [statistics.median(column[1:]) for column in columns]
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long it takes, once."""
+    """How long it takes, once; or what it says itself."""
     start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+    said = action()
+    return said if isinstance(said, float) else time.perf_counter() - start
+
+
+def copies(plan: fanin.Plan, net: nn.Module) -> Copies:
+    """The start, drawn beside the net as a calibration does it."""
+    asked = wanted(plan.entries, None)
+    return Copies.drawn(matched(plan.entries, net), asked, seed=0, per="tensor")
 
 
 def one_pass(plan: fanin.Plan, net: nn.Module, inputs: Tensor) -> float:
     """Seconds of the one forward pass that measures and scales, its copies drawn before."""
-    asked = wanted(plan.entries, None)
-    copies = Copies.drawn(matched(plan.entries, net), asked, seed=0, per="tensor")
-    with copies.in_place_of(net):
-        measured = Run(copies.weights)
+    drawn = copies(plan, net)
+    with drawn.in_place_of(net):
+        measured = Run(drawn.weights)
         with running(measured, 0):
             return seconds(partial(net, inputs))
-
-
-def drawn(plan: fanin.Plan) -> None:
-    """Each tensor of the plan, once."""
-    for _ in plan.stream(seed=0):
-        pass
 
 
 def run(net: nn.Module, inputs: Tensor) -> object:
@@ -113,17 +124,24 @@ def run(net: nn.Module, inputs: Tensor) -> object:
         return net(inputs)
 
 
-def theirs(net: nn.Module, inputs: Tensor, once: float) -> Row:
-    """The package lsuv on a copy of the net; dashes where it is not installed."""
+def theirs(net: nn.Module, inputs: Tensor) -> Row:
+    """The package lsuv on a copy of the net, once; dashes where it is not installed."""
     if importlib.util.find_spec("lsuv") is None:
-        return {"lsuv / forward": "-", "lsuv's stds": "-"}
+        return {"lsuv's drawing": "-", "lsuv": "-", "lsuv's stds": "-"}
     from lsuv import lsuv_with_singlebatch
 
     other = deepcopy(net)
+    weights = [one.weight for one in other.modules() if isinstance(one, (nn.Linear, nn.Conv2d))]
+    once = statistics.median(seconds(partial(run, other, inputs)) for _ in range(7))
+    drawing = seconds(lambda: [nn.init.orthogonal_(weight) for weight in weights])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole = seconds(partial(lsuv_with_singlebatch, other, inputs, verbose=False))
-    return {"lsuv / forward": whole / once, "lsuv's stds": ends(other, inputs)}
+    return {
+        "lsuv's drawing": drawing / once,
+        "lsuv": whole / once,
+        "lsuv's stds": ends(other, inputs),
+    }
 
 
 def ends(net: nn.Module, inputs: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Measure, print the tables, and with --write keep them in docs/benchmarks.md."""
+"""Measure, print the tables, and with --write keep them in docs/benchmarks.md, all or one."""
 
 import argparse
 import datetime
@@ -21,6 +21,13 @@ from timing import Row, table
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
+HEAD = """# Benchmarks
+
+Made by `python bench/run.py --write`, a section alone by `--only NAME --write`.
+Each row compares two ways in one run, in turn; figures are medians.
+Absolute times move with the machine, ratios much less.
+"""
+
 SECTIONS = {
     "large": ("Large tensors", fills.large),
     "small": ("Many small parameters", fills.small),
@@ -42,16 +49,32 @@ def main() -> int:
     parser.add_argument("--only", choices=SECTIONS, help="one section")
     options = parser.parse_args()
     chosen = [options.only] if options.only else list(SECTIONS)
-    pieces = [heading()]
-    print(pieces[0])
+    pieces = {}
     for name in chosen:
         title, measure = SECTIONS[name]
         found: list[Row] = measure(quick=options.quick)
-        pieces.append(table(f"{title}: {summary(measure)}", found))
-        print(pieces[-1], flush=True)
-    if options.write and not options.only:
-        PAGE.write_text("\n".join(pieces))
+        heading, rest = table(f"{title}: {summary(measure)}", found).split("\n", 1)
+        pieces[title] = f"{heading}\n\n{measured()}{rest}"
+        print(pieces[title], flush=True)
+    if options.write:
+        PAGE.write_text(page(pieces, PAGE.read_text() if options.only else ""))
     return 0
+
+
+def page(pieces: dict[str, str], before: str) -> str:
+    r"""The whole page: the sections that are new, and of the page before those that are not.
+
+    >>> old = page({"Start-up": "## Start-up: a\n", "Tracing": "## Tracing: b\n"}, "")
+    >>> print(page({"Start-up": "## Start-up: c\n"}, old).partition("## ")[2])
+    Tracing: b
+    <BLANKLINE>
+    ## Start-up: c
+    <BLANKLINE>
+    """
+    kept = {one.partition(":")[0]: f"## {one.rstrip()}\n" for one in before.split("\n## ")[1:]}
+    both = kept | pieces
+    titles = [title for title, _ in SECTIONS.values() if title in both]
+    return "\n".join([HEAD, *(both[title] for title in titles)])
 
 
 def summary(measure: object) -> str:
@@ -60,17 +83,14 @@ def summary(measure: object) -> str:
     return line[:1].lower() + line[1:]
 
 
-def heading() -> str:
-    """What was measured, where, and when."""
+def measured() -> str:
+    """When a section was measured, and on what."""
     engine = describe()
-    return f"""# Benchmarks
-
-Made by `python bench/run.py --write` on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}: \
+    return f"""\
+Measured on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}: \
 {platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores, \
 Python {platform.python_version()}, torch {torch.__version__}, fanin {__version__}, \
 engine {engine.name} ({engine.instructions}).
-Each row compares two ways in one run, in turn; figures are medians.
-Absolute times move with the machine, ratios much less.
 """
 
 

@@ -5,11 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fanin._errors import FaninError
 from fanin._text import plain
 from fanin._version import __version__
+
+if TYPE_CHECKING:
+    from fanin._commands import Question
 
 __all__ = ["main"]
 
@@ -18,10 +21,11 @@ UNHEALTHY: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 STARTS: Final = "torch_default,kaiming_normal,xavier_uniform,orthogonal_relu"
+OR_A_PLAN: Final = "; or FILE.json, a plan that was saved."
 WHERE_MODELS_ARE: Final = (
     "TARGET is pkg.mod:name or file.py:name of a function, class or model, whose code is run; "
-    "hf:NAME, a model type, class or config.json of transformers; timm:NAME; "
-    "or FILE.json, a plan that was saved. Nothing is downloaded."
+    "hf:NAME, a model type, class or config.json of transformers; timm:NAME"
+    f"{OR_A_PLAN} Nothing is downloaded."
 )
 
 
@@ -73,12 +77,31 @@ def _run(options: argparse.Namespace) -> int:
         training=None if options.mode is None else options.mode == "training",
         meta=options.meta,
     )
+    if options.command == "audit":
+        return _audit(question, options)
     if options.command == "explain":
         _commands.explain_model(question, options.name)
         return DONE
     healthy = _commands.plan_model(
         question, save=options.save, as_json=options.json, strict=options.strict
     )
+    return DONE if healthy else UNHEALTHY
+
+
+def _audit(question: "Question", options: argparse.Namespace) -> int:
+    from fanin._audit_command import Files, Measurement, audit_model
+
+    measurement = Measurement(
+        loss=options.loss,
+        target=options.loss_target,
+        seed=options.seed,
+        draws=options.draws,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        spectrum=options.spectrum,
+    )
+    files = Files(json=options.json, html=options.html, junit=options.junit)
+    healthy = audit_model(question, measurement, files, strict=options.strict)
     return DONE if healthy else UNHEALTHY
 
 
@@ -92,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_plan(commands)
     _add_explain(commands)
+    _add_audit(commands)
     _add_tour(commands)
     _add_command(
         commands,
@@ -132,8 +156,96 @@ def _add_explain(commands: _Commands) -> None:
     )
 
 
+def _add_audit(commands: _Commands) -> None:
+    text = "run a model on one batch, forward and backward, and say if its start is healthy"
+    parser = _add_command(commands, "audit", text, WHERE_MODELS_ARE.replace(OR_A_PLAN, "."))
+    _add_target(parser, "the model; see below")
+    parser.add_argument(
+        "--target",
+        dest="loss_target",
+        metavar="WHERE",
+        help="pkg.mod:name or file.py:name that gives what the loss compares with",
+    )
+    parser.add_argument(
+        "--loss",
+        metavar="WHERE",
+        help="pkg.mod:name or file.py:name of the loss (default: the model's own, or what fits "
+        "the target, or a random direction)",
+    )
+    _add_start(parser)
+    _add_measurement(parser)
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="save the report as JSON; without FILE print the JSON and nothing else",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="save the report as a web page")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="save it as JUnit XML for CI")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 for a warning too, not only an error"
+    )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="look at what this recipe draws, or pkg.mod:name (default: the model's own weights)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the draws, and of the model's code (default: 0)"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=1, metavar="N", help="take medians over N draws of the recipe"
+    )
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode",
+        choices=("evaluation", "training"),
+        help="the mode to run it in (default: training, and evaluation where that does not run)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=("adam", "sgd"),
+        default="adam",
+        help="of the first step that is looked ahead (default: adam)",
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.001, metavar="X", help="its size (default: 0.001)"
+    )
+    parser.add_argument(
+        "--spectrum",
+        action="store_true",
+        help="the singular values of the Jacobian, also of a large model",
+    )
+    # Known so that the answer is a reason.
+    parser.add_argument("--meta", action="store_true", help=argparse.SUPPRESS)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="the model, or a saved plan; see below")
+    _add_target(parser, "the model, or a saved plan; see below")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="a recipe, such as torch_default, kaiming, orthogonal or gpt2; or pkg.mod:name "
+        "(default: steady)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("evaluation", "training"),
+        help="the mode to run it in (default: evaluation, and training for what did not run)",
+    )
+    parser.add_argument(
+        "--meta", action="store_true", help="make the model without memory for its weights"
+    )
+
+
+def _add_target(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("target", metavar="TARGET", help=text)
     parser.add_argument(
         "--set",
         action="append",
@@ -151,17 +263,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch", metavar="WHERE", help="pkg.mod:name or file.py:name that gives what it runs on"
-    )
-    parser.add_argument(
-        "--recipe", metavar="NAME", help="a recipe, or pkg.mod:name (default: steady)"
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("evaluation", "training"),
-        help="the mode to run it in (default: evaluation, and training for what did not run)",
-    )
-    parser.add_argument(
-        "--meta", action="store_true", help="make the model without memory for its weights"
     )
 
 

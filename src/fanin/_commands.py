@@ -14,11 +14,30 @@ from torch import nn
 from fanin import recipes
 from fanin._errors import FaninError, nearest
 from fanin._plan import Plan, plan
-from fanin._target import batch_of, build, call, default_batch, find, importable, parse_inputs
+from fanin._target import (
+    EXAMPLE,
+    batch_of,
+    build,
+    call,
+    default_batch,
+    find,
+    importable,
+    parse_inputs,
+)
 from fanin._text import plain
 from fanin.recipes import Recipe
 
-__all__ = ["Question", "explain_model", "plan_model"]
+__all__ = [
+    "Question",
+    "batch_options",
+    "explain_model",
+    "plan_model",
+    "recipe_named",
+    "require_directory",
+    "source_of",
+    "step",
+    "write",
+]
 
 RECIPE: Final = "steady"
 
@@ -64,22 +83,16 @@ def plan_model(question: Question, *, save: Path | None, as_json: bool, strict: 
     Raises:
         FaninError: where the model, its input or the recipe is not found, does not run or fit.
     """
-    if save is not None and not save.parent.is_dir():
-        raise FaninError(
-            "there is no directory to save the plan in",
-            where="--save",
-            found=f"{save}, seen from {Path.cwd()}",
-            fix="make it first, or name a file in one that exists",
-        )
+    require_directory(save, "the plan", "--save")
     found, said = _answer(question)
     if save is not None:
         found.save(save)
         said += f"\nsaved in {save}"
-    _write(found.to_json(indent=1) if as_json else f"{said}\n{found}", sys.stdout)
+    write(found.to_json(indent=1) if as_json else f"{said}\n{found}", sys.stdout)
     if not (strict and found.unclaimed):
         return True
     lines = [f"  {entry.name}: {entry.why}" for entry in found.unclaimed]
-    _write("\n".join([f"--strict: claimed by nobody, {len(lines)}:", *lines]), sys.stderr)
+    write("\n".join([f"--strict: claimed by nobody, {len(lines)}:", *lines]), sys.stderr)
     return False
 
 
@@ -93,7 +106,18 @@ def explain_model(question: Question, names: Sequence[str]) -> None:
     chosen: dict[str, None] = {}
     for name in names:
         chosen.update(dict.fromkeys(_matching(name, found)))
-    _write("\n\n".join(found.explain(name) for name in chosen), sys.stdout)
+    write("\n\n".join(found.explain(name) for name in chosen), sys.stdout)
+
+
+def require_directory(path: Path | None, what: str, option: str) -> None:
+    """Raises FaninError where the file would be in a directory that is not there."""
+    if path is not None and not path.parent.is_dir():
+        raise FaninError(
+            f"there is no directory to save {what} in",
+            where=option,
+            found=f"{path}, seen from {Path.cwd()}",
+            fix="make it first, or name a file in one that exists",
+        )
 
 
 def _matching(pattern: str, found: Plan) -> list[str]:
@@ -144,19 +168,28 @@ def _plan_of(question: Question) -> tuple[Plan, str]:
                 stack.enter_context(importable(spec))
         # What the user's code prints must not mix with the plan, which may be JSON.
         stack.enter_context(redirect_stdout(sys.stderr))
-        recipe = _recipe(question.recipe or RECIPE)
-        batch_for = _source(question)
-        with _step(f"making {question.target}"):
+        recipe = recipe_named(question.recipe or RECIPE)
+        batch_for = source_of(question)
+        with step(f"making {question.target}"):
             target = build(question.target, question.settings, meta=question.meta)
-        with _step(f"running {type(target.model).__name__} on one batch"):
+        with step(f"running {type(target.model).__name__} on one batch"):
             batch, source = batch_for(target.model)
-            found = plan(target.model, batch, recipe=recipe, training=question.training)
+            with batch_options():
+                found = plan(target.model, batch, recipe=recipe, training=question.training)
     return found, f"made by {target.made_by}, run on {source}"
 
 
-def _recipe(spec: str) -> Recipe:
+def recipe_named(spec: str) -> Recipe:
     """A recipe by its name, or from a user's module."""
     if ":" not in spec:
+        if spec not in recipes.names():
+            raise FaninError(
+                "there is no recipe of this name",
+                where="--recipe",
+                found=spec,
+                fix=f"use one of: {nearest(spec, recipes.names())}; or pkg.mod:name of your own, "
+                "see fanin plan --help",
+            )
         return recipes.named(spec)
     found = find(spec, option="--recipe")
     if not callable(found):
@@ -173,7 +206,7 @@ _Source: TypeAlias = Callable[[nn.Module], tuple[object, str]]
 """From a model to a batch, and in words where that is from."""
 
 
-def _source(question: Question) -> _Source:
+def source_of(question: Question) -> _Source:
     """What the model will run on."""
     spec, shapes = question.batch, parse_inputs(question.inputs)
     if spec is not None and shapes:
@@ -194,7 +227,23 @@ def _source(question: Question) -> _Source:
 
 
 @contextmanager
-def _step(text: str) -> Iterator[None]:
+def batch_options() -> Iterator[None]:
+    """An error about the batch has for its way out the options that give one."""
+    try:
+        yield
+    except FaninError as error:
+        if not error.what.endswith("failed on this batch"):
+            raise
+        fix = (
+            f"say what it runs on: --input {EXAMPLE}, once for each argument, or "
+            "--batch file.py:function, which returns a tensor, a tuple of positional arguments, "
+            "or a mapping of keyword arguments"
+        )
+        raise FaninError(error.what, where=error.where, found=error.found, fix=fix) from error
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
     """On a terminal, say what is going on for as long as it does."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -204,5 +253,6 @@ def _step(text: str) -> Iterator[None]:
         yield
 
 
-def _write(text: str, stream: TextIO) -> None:
+def write(text: str, stream: TextIO) -> None:
+    """A text and the end of its line, as the stream can show it."""
     stream.write(plain(text, stream.encoding or "utf-8") + "\n")

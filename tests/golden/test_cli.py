@@ -29,7 +29,7 @@ def asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["fanin", "fanin plan", "fanin explain", "fanin tour", "fanin doctor"]
+    "command", ["fanin", "fanin plan", "fanin explain", "fanin audit", "fanin tour", "fanin doctor"]
 )
 def test_help_is_the_text_agreed(command, capsys, monkeypatch):
     """A changed option or sentence is changed on purpose, in the golden file too."""
@@ -51,6 +51,7 @@ def test_version_is_the_packages(capsys):
         ["--help"],
         ["plan", "--help"],
         ["explain", "--help"],
+        ["audit", "--help"],
         ["tour", "--help"],
         ["--version"],
         ["tuor"],

@@ -397,13 +397,101 @@ def test_an_expert_with_one_token_is_no_lost_signal():
 
 
 def test_one_input_has_no_spread_by_output():
-    """Nor have inputs that are all the same."""
+    """As a whole it has one, over the outputs."""
     model = net()
     plan = planned(model, batch(64, 16))
-    for rows in (batch(1, 16), batch(1, 16).expand(64, 16)):
-        plan.calibrate(model, rows)
-        with pytest.raises(FaninError, match="signal is lost"):
-            plan.calibrate(model, rows, per="output")
+    plan.calibrate(model, batch(1, 16))
+    with pytest.raises(FaninError, match="signal is lost"):
+        plan.calibrate(model, batch(1, 16), per="output")
+
+
+def with_biases(model, inputs):
+    """What a dead batch leaves is the biases, and they differ from output to output."""
+    return planned(model, inputs).replace({"*.bias": Normal(1.0)})
+
+
+IMAGES = nn.Sequential(
+    nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.Flatten()
+)
+DEAD = {
+    "zeros": (net, torch.zeros(64, 16)),
+    "one row of zeros": (net, torch.zeros(1, 16)),
+    "rows that are the same": (net, batch(1, 16).repeat(64, 1)),
+    "images of zeros": (lambda: IMAGES, torch.zeros(4, 3, 8, 8)),
+    "one image of zeros": (lambda: IMAGES, torch.zeros(1, 3, 8, 8)),
+    "images that are the same": (lambda: IMAGES, torch.ones(4, 3, 8, 8)),
+    "named zeros": (net, {"input": torch.zeros(64, 16)}),
+}
+
+
+@pytest.mark.parametrize("per", ["tensor", "output"])
+@pytest.mark.parametrize("name", DEAD)
+def test_a_dead_batch_is_refused_where_biases_and_borders_leave_a_spread(name, per):
+    """A weight divided by what biases leave would be of no size that a batch has to do with."""
+    make, inputs = DEAD[name]
+    model = make()
+    alive = batch(*(inputs["input"] if isinstance(inputs, dict) else inputs).shape)
+    plan = with_biases(model, alive)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(FaninError, match="signal is lost") as caught:
+        plan.calibrate(model, inputs, per=per)
+    assert caught.value.where == "0.weight"
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_signal_that_ends_on_the_way_is_refused_though_biases_go_on():
+    """Everything behind would be calibrated on the biases alone."""
+    model = nn.Sequential(nn.Linear(16, 16), nn.Threshold(1e6, 0.0), nn.Linear(16, 8), nn.Tanh())
+    model.append(nn.Linear(8, 8))
+    inputs = batch(64, 16)
+    with pytest.raises(FaninError, match="signal is lost") as caught:
+        with_biases(model, inputs).calibrate(model, inputs)
+    assert caught.value.where == "2.weight"
+
+
+def test_a_branch_that_is_the_same_for_all_inputs_is_calibrated():
+    """As that of one time step for the whole batch; its spread is over the outputs."""
+
+    class Conditioned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.time, self.first, self.last = (nn.Linear(16, 16) for _ in range(3))
+
+        def forward(self, x):
+            first = self.first(x)
+            return self.last(first + self.time(torch.ones_like(x)))
+
+    model, inputs = Conditioned(), batch(64, 16)
+    found = planned(model, inputs).calibrate(model, inputs)
+    assert found["time.weight"].measured > 0
+
+
+def test_ids_of_zero_are_no_batch_of_zeros():
+    """They are looked up, and their row is not zero."""
+    model = nn.Sequential(nn.Embedding(10, 16), nn.Flatten(0, 1), nn.Linear(16, 4))
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    found = planned(model, ids).calibrate(model, ids)
+    assert found["2.weight"].measured > 0
+
+
+def test_draws_side_by_side_are_those_of_one_after_the_other():
+    """Each is a function of the seed and its name, whichever thread makes it."""
+    layers = [nn.Linear(128, 128) for _ in range(6)]
+    model, inputs = nn.Sequential(*layers), batch(64, 128)
+    plan, threads = planned(model, inputs), torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        together = plan.calibrate(model, inputs, seed=5)
+        assert torch.get_num_threads() == 4
+        torch.set_num_threads(1)
+        alone = plan.calibrate(model, inputs, seed=5)
+    finally:
+        torch.set_num_threads(threads)
+    for entry in alone:
+        if entry.factor is not None:
+            assert together[entry.name].factor == pytest.approx(entry.factor, rel=1e-5)
+    with torch.inference_mode():
+        assert plan.calibrate(model, inputs, seed=5)["0.weight"].factor is not None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import fanin
 from fanin import FaninError, Layout
@@ -552,3 +552,35 @@ def test_equal_receipts_mean_equal_weights():
     with torch.no_grad():
         model[2].weight[1, 3] = torch.nextafter(model[2].weight[1, 3], torch.tensor(9.0))
     assert receipt["2.weight"].checksum != checksum([model[2].weight])
+
+
+def test_a_function_that_fails_is_told_with_its_parameter():
+    """The traceback alone ends in the function, which fills many."""
+    model = net()
+
+    def broken(tensor, layout):
+        raise KeyError("scale")
+
+    plan = planned(model)
+    name = next(entry.name for entry in plan if entry.name.endswith("weight"))
+    plan, before = plan.replace({name: broken}), snapshot(model)
+    with pytest.raises(FaninError, match="nothing is written") as caught:
+        plan.apply(model, seed=0)
+    assert caught.value.where.startswith(f"{name}, by Custom(")
+    assert caught.value.found == "KeyError: 'scale'"
+    assert same(snapshot(model), before)
+
+
+def test_a_pruned_layer_has_the_mask_on_its_new_weight_at_once():
+    """Its forward would compute it; who looks before that must not see the old one."""
+    model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    prune.random_unstructured(model[0], "weight", amount=0.5)
+    mask = model[0].weight_mask.clone()
+    inputs = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    plan = fanin.plan(model, inputs, recipe=fanin.recipes.lsuv).calibrate(model, inputs)
+    plan.apply(model, seed=0)
+    assert torch.equal(model[0].weight, model[0].weight_orig * mask)
+    assert torch.equal(model[0].weight_mask, mask)
+    assert model[0](inputs).std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    model(inputs).sum().backward()
+    assert model[0].weight_orig.grad is not None

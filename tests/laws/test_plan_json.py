@@ -164,8 +164,6 @@ def test_saving_replaces_the_file_whole(tmp_path):
     SAMPLE.save(path)
     assert Plan.load(path) == SAMPLE
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(FileNotFoundError):
-        SAMPLE.save(tmp_path / "absent" / "init.json")
 
 
 def edited(change):
@@ -324,3 +322,19 @@ sys.exit(repr(bad.intersection(events)) if bad.intersection(events) else 0)
 """
     found = subprocess.run([sys.executable, "-c", code], input=text, text=True, check=False)
     assert found.returncode == 0
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """With the directory that it is looked for in."""
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(FaninError, match="no such file") as caught:
+            Plan.load(path)
+        assert str(path) in caught.value.found
+
+
+def test_a_directory_that_is_not_there_is_named_and_not_made(tmp_path):
+    """Nothing is left behind, neither a file nor a part of one."""
+    with pytest.raises(FaninError, match="no directory to save the plan in") as caught:
+        Plan(()).save(tmp_path / "none" / "plan.json")
+    assert str(tmp_path / "none") in caught.value.found
+    assert list(tmp_path.iterdir()) == []

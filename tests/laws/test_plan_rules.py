@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,3 +180,19 @@ def test_a_rule_forgets_an_earlier_calibration():
     changed = scaled.replace({"conv.weight": Normal(1)})
     assert changed["conv.weight"].factor is None
     assert changed["conv.weight"].measured is None
+
+
+@pytest.mark.parametrize(
+    ("predicate", "found"),
+    [
+        (lambda site: site.residual.count > 1, "AttributeError"),
+        (lambda site: np.ones(2), "ValueError"),
+    ],
+    ids=["raises", "has no truth"],
+)
+def test_a_predicate_that_fails_is_told_with_the_parameter(predicate, found):
+    """It is asked of every site, and not all have what the one that it is about has."""
+    with pytest.raises(FaninError, match="predicate of a rule failed") as caught:
+        PLAN.replace({predicate: Zeros})
+    assert caught.value.where.endswith(f"for {PLAN.entries[0].name}")
+    assert caught.value.found.startswith(found)

@@ -185,3 +185,96 @@ def test_every_parameter_is_explained():
     assert "padding" in found.explain("head.weight")
     with pytest.raises(FaninError, match=r"blocks\.a\.down\.weight"):
         found.explain("blocks.a.dwon.weight")
+
+
+class Two(nn.Module):
+    """What takes two arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 2)
+
+    def forward(self, x, y):
+        return self.first(x) + y
+
+
+@pytest.mark.parametrize("make", [plan, initialize])
+def test_a_second_batch_is_told_to_be_a_part_of_the_first(make):
+    """Python's own error counts arguments, and says nothing of tuples."""
+    model, x, y = Two(), torch.ones(4, 3), torch.ones(4, 2)
+    before = bits(model)
+    with pytest.raises(FaninError, match="a model runs on one batch") as caught:
+        make(model, x, y)
+    assert "(model, (x, y))" in caught.value.fix
+    assert all(torch.equal(value, before[name]) for name, value in bits(model).items())
+    assert make(model, (x, y)).coverage().ok
+
+
+def test_the_name_of_a_recipe_is_refused_with_the_way_to_look_it_up():
+    """Strings name recipes on the command line alone."""
+    with pytest.raises(FaninError, match="not a recipe") as caught:
+        plan(nn.Linear(3, 2), torch.ones(4, 3), recipe="kaiming")
+    assert "fanin.recipes.named('kaiming')" in caught.value.fix
+
+
+@pytest.mark.parametrize("factors", [0.5, [("first.weight", 0.5)], "first.weight"], ids=repr)
+def test_factors_without_names_are_refused(factors):
+    """A number alone does not say whose it is."""
+    found = plan(Two(), (torch.ones(4, 3), torch.ones(4, 2)), recipe=kaiming)
+    with pytest.raises(FaninError, match="mapping from a name to a number"):
+        found.scaled(factors)
+    with pytest.raises(FaninError, match="mapping from a name to a number"):
+        found.scaled({"first.weight": 2.0}, measured=factors)
+
+
+def test_a_factor_given_by_hand_is_not_said_to_be_measured():
+    """Nor is a factor of one said at all."""
+    found = plan(Two(), (torch.ones(4, 3), torch.ones(4, 2)), recipe=kaiming)
+    for factor, said in ((0, "factor of 0"), (0.5, "factor of 0.500")):
+        text = " ".join(found.scaled({"first.weight": factor}).explain("first.weight").split())
+        assert said in text
+        assert "calibrated" not in text
+        assert "measured" not in text
+    assert "Scaled." in str(found.scaled({"first.weight": 0.5}))
+    once = found.scaled({"first.weight": 1})
+    assert once.explain("first.weight") == found.explain("first.weight")
+    assert str(once) == str(found)
+
+
+def test_calibrated_is_said_once():
+    """By the sentence of the calibration, and not again beside it."""
+    model, inputs = nn.Sequential(nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 9)), torch.randn(50, 9)
+    found = plan(model, inputs, recipe=lsuv).calibrate(model, inputs)
+    text = " ".join(str(found).split())
+    assert "Measured with seed 0" in text
+    assert "alibrated" not in text
+    assert found.explain("0.weight").count("calibrated") == 1
+
+
+def test_a_glob_is_explained_match_by_match_up_to_ten():
+    """A model has hundreds of one kind, and a screen fifty lines."""
+    model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(13)))
+    found = plan(model, torch.ones(4, 3), recipe=kaiming)
+    few = found.explain("1?.weight").split("\n\n")
+    assert few == [found.explain(f"{index}.weight") for index in (10, 11, 12)]
+    many = found.explain("*.weight").split("\n\n")
+    assert many[:-1] == [found.explain(f"{index}.weight") for index in range(10)]
+    assert many[-1] == "And 3 more, from 10.weight on."
+    with pytest.raises(FaninError, match="no such parameter"):
+        found.explain("*.wieght")
+
+
+def test_a_bias_of_a_recurrent_layer_is_no_weight():
+    """torch hands the layer one list of both."""
+    model = nn.LSTM(4, 3, batch_first=True)
+    text = plan(model, torch.randn(2, 5, 4), recipe=kaiming).explain("bias_ih_l0")
+    assert "is a bias" in text
+    assert "also" not in text
+
+
+def test_a_packed_weight_that_is_used_in_parts_runs_once_for_each():
+    """Three uses of thirds are no three runs."""
+    model, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(2, 5, 8)
+    found = plan(model, (x, 2 * x, x + 1), recipe=kaiming)
+    text = " ".join(found.explain("in_proj_weight").split())
+    assert "It runs 3 times in one pass, once for each part where they run one by one." in text

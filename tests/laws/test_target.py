@@ -223,6 +223,21 @@ def test_a_host_that_is_not_installed_is_named(monkeypatch, spec, package):
     assert f"pip install {package}" in error.fix
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["itself", "as the cause"])
+def test_a_torchvision_of_another_torch_is_told_to_be_one(folder, told):
+    """Its own words are about an operator; transformers hides even these."""
+    text = "operator torchvision::nms does not exist"
+    lines = [f'raise RuntimeError("{text}")']
+    if not told:
+        lines = ["try:", f"    {lines[0]}", "except RuntimeError as error:"]
+        lines.append("    raise ModuleNotFoundError('Could not import module') from error")
+    (folder / "seeing.py").write_text("\n".join(lines))
+    error = refusal("seeing.py:build")
+    assert error.what == "torchvision on this machine does not import beside this torch"
+    assert error.found == f"{text}, with torch {torch.__version__}"
+    assert "pip install torchvision --index-url" in error.fix
+
+
 class Reader(nn.Module):
     """A model that declares an input."""
 

@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
 
 from fanin._errors import FaninError
 from fanin._fill import Draw, Job, padding_row, refresh, said_of, wanted_for
@@ -22,7 +23,14 @@ from fanin.initializers import Custom, Initializer
 from fanin.initializers._base import take_seed
 from fanin.initializers._target import has_no_data, require_writable
 
-__all__ = ["applied", "draw_of", "drawn_into", "refuse_uncalibrated", "require_range"]
+__all__ = [
+    "applied",
+    "draw_of",
+    "drawn_into",
+    "draws_alone",
+    "refuse_uncalibrated",
+    "require_range",
+]
 
 
 def applied(
@@ -69,10 +77,21 @@ def draw_of(entry: Entry, row: int | None = None) -> Draw:
 
 def drawn_into(tensor: Tensor, draw: Draw, seed: int) -> Tensor:
     """``tensor`` becomes the draw; a function of the user's gets random numbers of the stream."""
-    if _is_known(draw.initializer):
+    if draws_alone(draw.initializer):
         return draw.fill_(tensor, seed)
-    with _own_numbers(Stream(seed, draw.stream)):
-        return draw.fill_(tensor, seed)
+    try:
+        with _own_numbers(Stream(seed, draw.stream)):
+            return draw.fill_(tensor, seed)
+    except FaninError:
+        raise
+    except Exception as error:
+        raise FaninError(
+            "the function that is to fill this parameter failed, and nothing is written",
+            where=f"{draw.place}, by {draw.initializer!r}",
+            found=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            fix="mend it, or give another start: plan.replace({name: initializer}); it is called "
+            "with a tensor of the parameter's shape to write into, and its layout",
+        ) from error
 
 
 @contextmanager
@@ -87,10 +106,10 @@ def _own_numbers(stream: Stream) -> Iterator[None]:
         generator.set_state(state)
 
 
-def _is_known(initializer: Initializer) -> bool:
+def draws_alone(initializer: Initializer) -> bool:
     """Whether all of the drawing is fanin's own code, which does not fail once it was checked."""
     base = getattr(initializer, "base", None)
-    if isinstance(base, Initializer) and not _is_known(base):
+    if isinstance(base, Initializer) and not draws_alone(base):
         return False
     ours = type(initializer).__module__.startswith("fanin.initializers.")
     return ours and not isinstance(initializer, Custom)
@@ -122,7 +141,7 @@ class _Work:
             if job.computed:
                 work.computed.append(job)
             else:
-                known = _is_known(draw.initializer)
+                known = draws_alone(draw.initializer)
                 (work.in_place if known else work.aside).append(job)
         refuse_shared_memory(pairs)
         return work
@@ -150,6 +169,16 @@ class _Work:
                 if not torch.equal(stored, value):
                     stored.copy_(value)
             refresh(job.owner, job.name)
+        for job in (*self.in_place, *self.aside):
+            _mask_again(job)
+
+
+def _mask_again(job: Job) -> None:
+    """A pruned layer computes its weight from the one that is filled only when it runs."""
+    for hook in job.owner._forward_pre_hooks.values():  # noqa: SLF001 - the only place that tells
+        if isinstance(hook, BasePruningMethod) and f"{hook._tensor_name}_orig" == job.name:  # noqa: SLF001
+            with torch.enable_grad():
+                hook(job.owner, ())
 
 
 def _require_drawable(entry: Entry, job: Job) -> None:

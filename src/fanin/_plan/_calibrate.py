@@ -20,6 +20,7 @@ from fanin._plan._calibrate_targets import Target, wanted
 from fanin._plan._calibrate_weights import Per
 from fanin._plan._match import matched
 from fanin._plan._plan import Plan
+from fanin._trace._record import results_in
 from fanin._trace._run import describe
 from fanin.initializers._target import has_no_data
 
@@ -60,8 +61,9 @@ def calibrate(
 
     Raises:
         FaninError: for a model without values, or another one than planned; for a run that fails;
-            for an output that is not finite; where the outputs are zero, or the same for all
-            inputs, from one weight on to the last. Nothing is changed then.
+            for an output that is not finite; for a batch of zeros; where the outputs are zero, or
+            the same for all of several inputs, from one weight on to the last. Nothing is changed
+            then.
 
     >>> import fanin, torch
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
@@ -119,6 +121,7 @@ def _run_on(copies: Copies, model: nn.Module, batch: object, *, seed: int, train
     Raises:
         FaninError: where the run fails, an output is not finite, or nothing of the signal is left.
     """
+    of_zeros = _is_zeros(batch)
     with observing(model, training=training), copies.in_place_of(model):
         run = Run(copies.weights)
         try:
@@ -133,7 +136,14 @@ def _run_on(copies: Copies, model: nn.Module, batch: object, *, seed: int, train
     if run.failure is not None:
         # The model caught it, and went on or raised another.
         raise run.failure
-    refuse_lost_signal(run.ran)
+    refuse_lost_signal(run.ran, of_zeros=of_zeros)
+
+
+def _is_zeros(batch: object) -> bool:
+    """Whether all numbers of the batch are zero; ids of zero are ids as good as others."""
+    tensors = list(results_in(batch))
+    numbers = all(one.is_floating_point() or one.is_complex() for one in tensors)
+    return bool(tensors) and numbers and not any(bool(one.any()) for one in tensors)
 
 
 def _failed(model: nn.Module, batch: object, last: str, error: Exception) -> FaninError:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fanin._fill import Job, padding_row
-from fanin._plan._apply import draw_of, drawn_into
+from fanin._plan._apply import draw_of
+from fanin._plan._calibrate_drawing import drawn_beside
 from fanin._plan._calibrate_targets import Wanted
 from fanin._plan._calibrate_weights import Per, Weight, units_of, write_through
 from fanin._plan._entry import Entry
@@ -33,12 +34,13 @@ class Copies:
     ) -> "Copies":
         """One copy of each filled parameter, drawn for (seed, name) as `Plan.apply` draws it."""
         copies = cls()
-        for entry, target in pairs:
-            if entry.state != "filled":
-                continue
-            draw = draw_of(entry, padding_row(target.owner))
-            job = Job(target.owner, target.local, draw)
-            copy = drawn_into(_like(job), draw, seed)
+        filled = [(entry, target) for entry, target in pairs if entry.state == "filled"]
+        jobs = [
+            Job(target.owner, target.local, draw_of(entry, padding_row(target.owner)))
+            for entry, target in filled
+        ]
+        drawn = drawn_beside([(_like(job), job.draw) for job in jobs], seed)
+        for (entry, target), job, copy in zip(filled, jobs, drawn, strict=True):
             copies.tensors.append((target, copy, job))
             if entry.name in wanted:
                 copies.weights.append(_weight(entry, wanted[entry.name], job, copy, per))

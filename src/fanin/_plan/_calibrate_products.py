@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-__all__ = ["LOOKUPS", "PICKS", "PRODUCTS", "Product", "Spread", "output_units", "spread_of"]
+__all__ = [
+    "LOOKUPS",
+    "PICKS",
+    "PRODUCTS",
+    "Product",
+    "Spread",
+    "differs_by_input",
+    "output_units",
+    "spread_of",
+]
 
 _FIRST, _SECOND = ((0, 0),), ((1, 1),)
 _BATCHED = ((0, 0), (1, 1)), ((0, 0), (2, 2))
@@ -113,6 +122,25 @@ def _of_grouped(labels: Tensor, ends: Tensor, output: Tensor) -> Tensor:
     rows = torch.arange(output.shape[0], device=ends.device, dtype=ends.dtype)
     expert = torch.bucketize(rows, ends, right=True).clamp(max=labels.shape[0] - 1)
     return labels[:, 0][expert]
+
+
+def differs_by_input(name: str, place: int, output: Tensor) -> bool:
+    """Whether an output is not the same for all inputs; of one input nobody can tell, so True.
+
+    What a net makes of its biases alone varies over outputs, and an image's border over positions.
+    """
+    if name in ("convolution", "_grouped_mm"):
+        axis = 0
+    else:
+        outputs = {becomes % output.dim() for _, becomes in PRODUCTS[name].free[place]}
+        axis = next((one for one in range(output.dim()) if one not in outputs), -1)
+    if axis < 0 or output.shape[axis] < 2:
+        return True
+    first = output.narrow(axis, 0, 1)
+    least = sqrt(torch.finfo(output.dtype).eps) * first.abs().max()
+    # The last one tells it nearly always, and at less cost than all.
+    others = (output.narrow(axis, output.shape[axis] - 1, 1), output)
+    return any(bool((other - first).abs().max() > least) for other in others)
 
 
 @final

@@ -13,7 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin._errors import FaninError
 from fanin._plan._calibrate_memory import Found, Memory
-from fanin._plan._calibrate_products import LOOKUPS, PRODUCTS, output_units, spread_of
+from fanin._plan._calibrate_products import (
+    LOOKUPS,
+    PRODUCTS,
+    differs_by_input,
+    output_units,
+    spread_of,
+)
 from fanin._plan._calibrate_weights import Weight, multiply
 from fanin._stream import Stream
 from fanin._trace._operations import base_name
@@ -91,6 +97,8 @@ class Run:
         if not spread.is_finite:
             self.failure = _not_finite(weight, output)
             raise self.failure
+        if not weight.differs and any(spread.std):
+            weight.differs = differs_by_input(name, place, output)
         factors = weight.first_use(spread, is_lookup=name in LOOKUPS)
         if factors is None:
             return

@@ -13,7 +13,7 @@ from fanin._plan._entry import Entry, Factor
 from fanin._text import number
 from fanin.recipes import Choice
 
-__all__ = ["Finding", "findings", "with_reason"]
+__all__ = ["Finding", "findings", "refuse_lost_signal", "with_reason"]
 
 _SAID: Final = re.compile(r" (Measured with seed|Not calibrated:) .*$", re.DOTALL)
 
@@ -34,24 +34,28 @@ def findings(weights: Sequence[Weight], how: str) -> list[Finding]:
     return [_finding(weight, weights, how) for weight in weights]
 
 
-def refuse_lost_signal(ran: Sequence[Weight]) -> None:
-    """Raise FaninError where no output has a spread from some weight on; ``ran`` is their order.
+def refuse_lost_signal(ran: Sequence[Weight], *, of_zeros: bool) -> None:
+    """Raise FaninError where no output differs by input from some weight on; ``ran``: their order.
 
     One in the middle may be so by the model's design, such as the first value of a query that
-    starts at zero; what follows then has its spread from elsewhere.
+    starts at zero; what follows then has its spread from elsewhere. In a run ``of_zeros`` all
+    spread is from biases, and from the border of an image.
     """
     asked = [weight for weight in ran if weight.wanted.std is not None]
     first = next(iter(asked), None)
-    if any(weight.measured for weight in asked):
+    if not of_zeros and any(weight.differs for weight in asked):
         # A single number, such as that of an expert with one token, tells neither way.
-        telling = [weight for weight in asked if weight.most > 1]
-        last = max(place for place, weight in enumerate(telling) if weight.measured)
+        telling = [weight for weight in asked if weight.most > 1 or weight.differs]
+        last = max(place for place, weight in enumerate(telling) if weight.differs)
         first = next(iter(telling[last + 1 :]), None)
     if first is not None:
+        std = number(max(first.measured, default=0.0))
         raise FaninError(
             "the signal is lost: the outputs are zero, or the same for all inputs, from here on",
             where=first.name,
-            found=f"std 0, over {first.most:.0f} numbers at most",
+            found="a batch of zeros"
+            if of_zeros
+            else f"std {std}, none of it between inputs, over {first.most:.0f} numbers at most",
             fix="give a batch of inputs that differ; or look for what gives zeros before it",
         )
 

@@ -42,6 +42,8 @@ class Weight:
     uses: int = 0
     most: float = 0
     """How many numbers the largest unit was measured on."""
+    differs: bool = False
+    """Whether the output of a use was not the same for all inputs."""
     lost: str = ""
     """The operation behind which the weight could not be followed."""
     computed: bool = field(init=False)

@@ -1,5 +1,6 @@
 """One line of a plan: a parameter, what is decided for it, why, and by whom."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Literal, TypeAlias, final
@@ -10,7 +11,7 @@ from fanin._site import Site
 from fanin.initializers import Initializer, ScaledOutputs
 from fanin.recipes import Choice, Keep
 
-__all__ = ["DecidedBy", "Entry", "Factor", "State", "Unclaimed"]
+__all__ = ["DecidedBy", "Entry", "Factor", "State", "Unclaimed", "require_mapping"]
 
 DecidedBy = Literal["recipe", "rule", "kept start", "nobody"]
 State = Literal["filled", "kept", "unclaimed"]
@@ -140,6 +141,17 @@ class Entry:
         )
         scaled.check()
         return scaled
+
+
+def require_mapping(factors: object) -> None:
+    """Raise FaninError for factors that do not say whose they are."""
+    if not isinstance(factors, Mapping):
+        raise FaninError(
+            "factors are a mapping from a name to a number",
+            where="plan.scaled",
+            found=repr(factors)[:80],
+            fix='plan.scaled({"head.weight": 0.5})',
+        )
 
 
 def _multiplied(initializer: Initializer, factor: Factor) -> Initializer:

@@ -1,6 +1,7 @@
 """What a parameter is, how it starts and why, in plain words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from math import isnan
 from typing import Final
 
@@ -11,7 +12,7 @@ from fanin._text import number, paragraph
 from fanin.initializers import Initializer, ScaledOutputs, VarianceScaling
 from fanin.initializers._fans import gain_name, gain_number
 
-__all__ = ["explained"]
+__all__ = ["explained", "explained_all", "matching"]
 
 _ROLES: Final[dict[SiteRole, str]] = {
     "weight": "a weight",
@@ -41,6 +42,25 @@ _ROLES: Final[dict[SiteRole, str]] = {
 
 
 _WITHOUT_AXES: Final = ("buffer", "norm_scale", "norm_shift", "branch_scale")
+_MOST: Final = 10
+"""Paragraphs that one pattern may have."""
+
+
+def matching(pattern: str, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries of which a name fits the glob, their other and stored names too."""
+    return [
+        entry
+        for entry in entries
+        if any(fnmatchcase(name, pattern) for name in (*entry.names, *entry.site.stored))
+    ]
+
+
+def explained_all(entries: Sequence[Entry], recipe: str) -> str:
+    """A paragraph for each of the first entries, and how many more there are."""
+    paragraphs = [explained(entry, recipe) for entry in entries[:_MOST]]
+    if len(entries) > _MOST:
+        paragraphs.append(f"And {len(entries) - _MOST} more, from {entries[_MOST].name} on.")
+    return "\n\n".join(paragraphs)
 
 
 def explained(entry: Entry, recipe: str) -> str:
@@ -57,8 +77,10 @@ def _identity(site: Site) -> Iterator[str]:
     yield f"{site.name}{of} is {_ROLES[site.role]}{axes}."
     if site.layout is None and site.role not in _WITHOUT_AXES:
         yield "Its axes are not known."
-    if site.other_roles:
-        yield f"It is also {', and '.join(_ROLES[role] for role in site.other_roles)}."
+    # A recurrent layer is handed its biases in one list with its weights.
+    others = [role for role in site.other_roles if (site.role, role) != ("bias", "weight")]
+    if others:
+        yield f"It is also {', and '.join(_ROLES[role] for role in others)}."
     if site.tied:
         yield f"The same tensor is {', '.join(site.tied)}."
     if site.stored:
@@ -83,7 +105,9 @@ def _surroundings(site: Site) -> Iterator[str]:
     if site.normalized_output:
         yield "Its output is normalized, so its std does not reach what follows."
     if site.uses > 1:
-        yield f"It runs {site.uses} times in one pass."
+        in_parts = site.layout is not None and len(site.layout.blocks) == site.uses
+        parts = ", once for each part where they run one by one" if in_parts else ""
+        yield f"It runs {site.uses} times in one pass{parts}."
     if site.like:
         yield f"It did not run; {site.like} stands for it."
     elif site.ran_in == "never" and site.role != "buffer":
@@ -145,10 +169,13 @@ def _calibration(entry: Entry) -> Iterator[str]:
     target = getattr(entry.decision, "target_std", None)
     if entry.awaits_calibration:
         yield f"Its output is to have std {number(target)}; this is still to be measured."
-    elif entry.factor is not None:
-        found = f"its output had std {number(entry.measured)}" if entry.measured else "measured"
+    elif entry.factor is not None and entry.factor != 1:
+        if not entry.measured:
+            yield f"That is with a factor of {_factor(entry)}."
+            return
         wanted = f", {number(target)} was wanted" if target is not None else ""
-        yield f"It is calibrated ({found}{wanted}): multiplied by {_factor(entry)}."
+        found = f"its output had std {number(entry.measured)}{wanted}"
+        yield f"It is calibrated ({found}): multiplied by {_factor(entry)}."
 
 
 def _factor(entry: Entry) -> str:

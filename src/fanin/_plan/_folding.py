@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["fold_formulas", "fold_names", "name_skeleton", "skeleton"]
+__all__ = ["fold_formulas", "fold_names", "fold_sentences", "name_skeleton", "skeleton"]
 
 _INTEGER = re.compile(r"\d+")
 # Not the digits of a name such as relu6.
@@ -56,17 +56,27 @@ def _ranges(numbers: set[int]) -> str:
 
 
 def fold_formulas(texts: Iterable[str]) -> str:
-    """Texts of one skeleton as one: a number that differs is written from its least to its most.
+    """Formulas of one skeleton as one: a number that differs is its least to its most, bracketed.
 
     >>> fold_formulas(["w ~ N(0, 0.02²)", "w ~ N(0, 0.01²)"])
-    'w ~ N(0, 0.01…0.02²)'
+    'w ~ N(0, (0.01 to 0.02)²)'
     """
+    return _folded(texts, "({} to {})")
+
+
+def fold_sentences(texts: Iterable[str]) -> str:
+    """Sentences of one skeleton as one: a number that differs is its least to its most.
+
+    >>> fold_sentences(["Layer 1 of 12.", "Layer 3 of 12.", "Layer 2 of 12."])
+    'Layer 1 to 3 of 12.'
+    """
+    return _folded(texts, "{} to {}")
+
+
+def _folded(texts: Iterable[str], span: str) -> str:
     distinct = list(dict.fromkeys(texts))
     columns = zip(*(_NUMBER.findall(text) for text in distinct), strict=True)
-    numbers = [_span(min(column, key=float), max(column, key=float)) for column in columns]
+    ends = [(min(column, key=float), max(column, key=float)) for column in columns]
+    numbers = [low if low == high else span.format(low, high) for low, high in ends]
     pieces = _NUMBER.split(distinct[0])
     return "".join(piece + number for piece, number in zip(pieces, [*numbers, ""], strict=True))
-
-
-def _span(low: str, high: str) -> str:
-    return low if low == high else f"{low}…{high}"

@@ -235,8 +235,19 @@ def _require_modest(layout: Layout, where: str) -> None:
 
 
 def write_file(path: str | os.PathLike[str], text: str) -> None:
-    """``text`` in the file, whole or not at all: written beside it, then renamed."""
+    """``text`` in the file, whole or not at all: written beside it, then renamed.
+
+    Raises:
+        FaninError: where its directory does not exist.
+    """
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FaninError(
+            "there is no directory to save the plan in",
+            where="plan.save",
+            found=f"{target}, seen from {Path.cwd()}",
+            fix="make it first, or name a file in one that exists",
+        )
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         beside.write_text(text, encoding="utf-8")
@@ -246,8 +257,15 @@ def write_file(path: str | os.PathLike[str], text: str) -> None:
 
 
 def read_file(path: str | os.PathLike[str]) -> str:
-    """The text of the file; an error for one that is too long for a plan, or no text."""
+    """The text of the file; an error for one that is missing, too long for a plan, or no text."""
     source = Path(path)
+    if not source.is_file():
+        raise FaninError(
+            "there is no such file",
+            where="Plan.load",
+            found=f"{source}, seen from {Path.cwd()}",
+            fix="name a file that plan.save wrote",
+        )
     if source.stat().st_size > 4 * _LONGEST:
         raise unreadable(str(source), f"{source.stat().st_size} bytes", f"at most {_LONGEST}")
     try:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from fanin._errors import FaninError
 from fanin._fill import padding_row
 from fanin._plan._decide import Facts, decide
 from fanin._plan._plan import Plan
@@ -21,7 +22,7 @@ __all__ = ["facts_of", "initialize", "plan", "plan_from_sites"]
 def plan(
     model: nn.Module,
     batch: object,
-    *,
+    *more: object,
     recipe: RecipeLike = steady,
     training: bool | None = None,
 ) -> Plan:
@@ -34,7 +35,8 @@ def plan(
     is listed as unclaimed.
 
     Raises:
-        FaninError: for a model that does not run, and for a recipe that does not apply to it.
+        FaninError: for a model that does not run, for a recipe that does not apply to it, and for
+            ``more``: what a model is called with is one batch.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
@@ -42,10 +44,23 @@ def plan(
     >>> print(found.coverage())
     4 tensors: 4 filled, 0 kept, 0 unclaimed
     """
+    _refuse_more(more, "fanin.plan")
     seen = trace(model, batch, training=training)
     return _planned(
         seen.sites, recipe, facts_of(model), model=seen.model, mode=seen.mode, batch=seen.batch
     )
+
+
+def _refuse_more(more: Sequence[object], where: str) -> None:
+    if more:
+        kinds = ", ".join(type(one).__name__ for one in more)
+        raise FaninError(
+            "a model runs on one batch",
+            where=where,
+            found=f"{len(more)} more after the batch: {kinds}",
+            fix=f"several inputs are a tuple, {where}(model, (x, y)), or a mapping of keyword "
+            "arguments; the recipe is given as recipe=",
+        )
 
 
 def plan_from_sites(
@@ -88,7 +103,7 @@ def facts_of(model: nn.Module) -> Facts:
 def initialize(
     model: nn.Module,
     batch: object,
-    *,
+    *more: object,
     recipe: RecipeLike = steady,
     seed: int | None = None,
     training: bool | None = None,
@@ -108,6 +123,7 @@ def initialize(
     >>> print(initialize(net, torch.randn(8, 20), seed=0).receipt.seed)
     0
     """
+    _refuse_more(more, "fanin.initialize")
     found = plan(model, batch, recipe=recipe, training=training)
     if any(entry.awaits_calibration for entry in found):
         seed = take_seed(seed)

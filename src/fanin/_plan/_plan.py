@@ -13,8 +13,8 @@ from fanin._plan import _json
 from fanin._plan._apply import applied
 from fanin._plan._coverage import Coverage, coverage_of
 from fanin._plan._difference import Difference, difference
-from fanin._plan._entry import Entry, Factor
-from fanin._plan._explain import explained
+from fanin._plan._entry import Entry, Factor, require_mapping
+from fanin._plan._explain import explained, explained_all, matching
 from fanin._plan._html import plan_html
 from fanin._plan._print import plan_text
 from fanin._plan._receipt import Receipt
@@ -188,8 +188,11 @@ class Plan:
         An entry that asks for a calibration has it then.
 
         Raises:
-            FaninError: for an unknown name, what is not drawn, or a start that cannot be scaled.
+            FaninError: for what is no mapping, an unknown name, what is not drawn, or a start that
+                cannot be scaled.
         """
+        for given in (factors, measured or {}):
+            require_mapping(given)
         found = measured or {}
         changed = {self[name].name: value for name, value in factors.items()}
         entries = (
@@ -241,8 +244,15 @@ class Plan:
         return fillings(self.entries, path, take_seed(seed))
 
     def explain(self, name: str) -> str:
-        """What the parameter is, how it starts, with its numbers, and why: a paragraph."""
-        return explained(self[name], self.recipe)
+        """What the parameter is, how it starts, with its numbers, and why: a paragraph.
+
+        A glob (``"*.down.weight"``) has a paragraph for each of the first parameters it finds.
+
+        Raises:
+            FaninError: for a name or a glob that finds nothing.
+        """
+        found = () if name in self else matching(name, self.entries)
+        return explained_all(found, self.recipe) if found else explained(self[name], self.recipe)
 
     def diff(self, other: "Plan") -> Difference:
         """What ``other`` adds, removes and changes; empty where both do the same to a model."""
@@ -282,12 +292,20 @@ class Plan:
         return cls(entries, header.recipe, header.formula, header.model, header.mode, header.batch)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file, whole or not at all."""
+        """Write the plan to a file, whole or not at all.
+
+        Raises:
+            FaninError: where its directory does not exist, and as `to_json`.
+        """
         _json.write_file(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Plan":
-        """The plan in a file that `save` wrote; as `from_json`."""
+        """The plan in a file that `save` wrote.
+
+        Raises:
+            FaninError: for a file that does not exist, and as `from_json`.
+        """
         return cls.from_json(_json.read_file(path))
 
     def _title(self) -> str:

@@ -17,7 +17,8 @@ _LINES = 2
 def plan_text(title: str, entries: Sequence[Entry]) -> str:
     """``title``, then what is unclaimed, what is filled and why, and what is kept."""
     rows = rows_of(entries)
-    pieces = [title, *_unclaimed(rows), *_filled(rows), *_kept(rows)]
+    lines = [_wrapped(line) for line in title.splitlines()]
+    pieces = ["\n".join(lines), *_unclaimed(rows), *_filled(rows), *_kept(rows)]
     return "\n\n".join(pieces)
 
 
@@ -50,6 +51,12 @@ def _listed(title: str, lines: Sequence[tuple[str, int, str]]) -> str:
     width = max(len(str(count)) for _, count, _ in lines)
     hanging = [_hanging(f"  {count:>{width}}  ", f"{names}: {why}") for names, count, why in lines]
     return "\n".join([title, *hanging])
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(
+        line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _hanging(label: str, text: str) -> str:

@@ -6,7 +6,13 @@ from math import isnan
 from typing import final
 
 from fanin._plan._entry import Entry
-from fanin._plan._folding import fold_formulas, fold_names, name_skeleton, skeleton
+from fanin._plan._folding import (
+    fold_formulas,
+    fold_names,
+    fold_sentences,
+    name_skeleton,
+    skeleton,
+)
 from fanin._text import number
 
 __all__ = ["Row", "Rows", "grouped", "rows_of", "std_text"]
@@ -70,14 +76,14 @@ def grouped(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 def reason_text(group: Sequence[Entry]) -> str:
     """Why the entries of one group start so, and whose idea it is."""
-    why = fold_formulas(entry.why for entry in group)
+    why = fold_sentences(entry.why for entry in group)
     first = group[0]
     if first.by == "rule" and first.rule not in why:
         why = f"By the rule {first.rule!r}: {why}"
     if first.awaits_calibration:
         why += " To be calibrated."
-    elif first.factor is not None:
-        why += " Calibrated."
+    elif "Measured with" not in why and any(entry.factor not in (None, 1) for entry in group):
+        why += " Calibrated." if first.measured else " Scaled."
     return f"{why} ({first.paper})" if first.paper else why
 
 
@@ -113,5 +119,5 @@ def _short(entries: Sequence[Entry], state: str) -> tuple[tuple[str, int, str], 
         kinds = grouped(group)
         names = fold_names([entry.name for entry in kinds[0]])
         more = f" and {len(kinds) - 1} more" if kinds[1:] else ""
-        lines.append((names + more, len(group), fold_formulas(entry.why for entry in group)))
+        lines.append((names + more, len(group), fold_sentences(entry.why for entry in group)))
     return tuple(lines)

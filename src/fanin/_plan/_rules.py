@@ -83,7 +83,7 @@ class _Rule:
     def names_in(self, entry: Entry) -> tuple[str, ...]:
         """The names by which this rule means the entry; empty where it does not."""
         if callable(self.key):
-            return entry.names if self.key(entry.site) else ()
+            return entry.names if _is_true(self.key, self.text, entry.site) else ()
         if self.pattern is None:
             return entry.names if entry.site.role == self.key.removeprefix(_ROLE) else ()
         # What a parametrized weight is made of is one thing with it, but named only if it is not.
@@ -95,6 +95,20 @@ class _Rule:
         if exact or entry.site.role == "buffer" or self.pattern is None:
             return exact
         return tuple(name for name in names if self.pattern.match(name))
+
+
+def _is_true(predicate: Callable[[Site], object], text: str, site: Site) -> bool:
+    # Whatever a user's function raises, or the truth of what it returns.
+    try:
+        return bool(predicate(site))
+    except Exception as error:
+        raise FaninError(
+            "the predicate of a rule failed",
+            where=f"plan.replace, {text}, for {site.name}",
+            found=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            fix="a predicate takes every Site of the plan, also one whose layout or residual is "
+            "None, and returns true or false",
+        ) from error
 
 
 def _text(key: RuleKey) -> str:

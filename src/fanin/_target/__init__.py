@@ -3,11 +3,12 @@
 Nothing here is downloaded: a model is made by code of this machine, or from a configuration.
 """
 
-from fanin._target._batch import batch_of, default_batch, parse_inputs
+from fanin._target._batch import EXAMPLE, batch_of, default_batch, parse_inputs
 from fanin._target._build import Target, build
 from fanin._target._python import call, find, importable
 
 __all__ = [
+    "EXAMPLE",
     "Target",
     "batch_of",
     "build",

@@ -11,7 +11,7 @@ from fanin._errors import FaninError, nearest
 from fanin._target import _hugging_face, _timm
 from fanin._target._draw import float_type, floats
 
-__all__ = ["Shape", "batch_of", "default_batch", "parse_inputs"]
+__all__ = ["EXAMPLE", "Shape", "batch_of", "default_batch", "parse_inputs"]
 
 TYPES: Final = {
     "int": torch.int64,  # as torch reads Python's own types

@@ -9,6 +9,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -100,11 +101,33 @@ def raised(error: BaseException, what: str, option: str) -> FaninError:
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}, line {error.lineno}"
     text = str(error).strip() or "no message"
+    for cause in _causes(error):
+        if "operator torchvision::" in str(cause):
+            return _other_torchvision(str(cause), option)
     return FaninError(
         what,
         where=place,
         found=f"{type(error).__name__}: {text}".replace("\n", "\n         "),
         fix=f"mend it there, or give {option} something else",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those that led to it: transformers says only that it could not import."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _other_torchvision(text: str, option: str) -> FaninError:
+    """torchvision's operators load only beside the build of torch that it was compiled for."""
+    return FaninError(
+        "torchvision on this machine does not import beside this torch",
+        where=option,
+        found=f"{text.splitlines()[-1].strip()}, with torch {metadata.version('torch')}",
+        fix="install the two from one index, for a CPU build of torch: pip install torchvision "
+        "--index-url https://download.pytorch.org/whl/cpu; what does not need it runs after pip "
+        "uninstall torchvision",
     )
 
 

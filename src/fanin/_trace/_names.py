@@ -47,8 +47,8 @@ def canonical_name(model: nn.Module, path: str) -> str:
         owners = _WRAPPERS.get(part, ())
         if not any(kind.__name__ in owners for kind in type(module).__mro__):
             kept.append(part)
-        inner = dict(module.named_children()).get(part)
-        module = inner if inner is not None else module
+        inner = getattr(module, part, None)
+        module = inner if isinstance(inner, nn.Module) else module
     return ".".join(kept)
 
 

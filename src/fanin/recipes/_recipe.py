@@ -166,12 +166,14 @@ def as_recipe(value: RecipeLike) -> Recipe:
     if isinstance(value, Recipe):
         return value
     if not callable(value) or isinstance(value, type | Initializer):
+        given: object = value
+        by_name = f"recipes.named({given!r})" if isinstance(given, str) else "recipes.named(name)"
         raise FaninError(
             "this is not a recipe",
-            where="recipes.as_recipe",
+            where="recipe=",
             found=repr(value)[:80],
-            fix="give a Recipe such as recipes.steady, or a function from a site to a Choice; "
-            "recipes.named('kaiming') looks a name up",
+            fix=f"names are looked up by fanin.{by_name}; else give a Recipe such as "
+            "fanin.recipes.steady, or a function from a site to a Choice",
         )
     name = getattr(value, "__name__", type(value).__name__)
     text = (getattr(value, "__doc__", None) or "").strip()
