@@ -46,10 +46,6 @@ class Runs:
         """Whether any run had this seed."""
         return any(key.split()[2] == str(seed) for key in self.found)
 
-    def has_start(self, start: str) -> bool:
-        """Whether any run had this start."""
-        return any(key.split()[0] == start for key in self.found)
-
     def save(self) -> None:
         """Write the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +91,9 @@ def rank(task: Task, runs: Runs, start: str, rate: float, seeds: list[int]) -> t
 
 
 def rates_of(runs: Runs, start: str, seeds: list[int]) -> list[float]:
-    keys = {tuple(k.split()) for k in runs.found}
-    return sorted({float(r) for s, r, seed in keys if s == start and int(seed) in seeds})
+    """The rates that were run on all of these seeds; an interrupted search leaves others."""
+    rates = {float(key.split()[1]) for key in runs.found if key.split()[0] == start}
+    return sorted(r for r in rates if all(runs.get(start, r, seed) for seed in seeds))
 
 
 def best_rate(task: Task, runs: Runs, start: str, seeds: list[int]) -> float:

@@ -14,7 +14,7 @@ from search import Runs, best_rate, rates_of, reaching_rates
 from tasks import Task
 from training import Outcome
 
-__all__ = ["SCORING", "TUNING", "is_complete", "machine", "page", "table_of"]
+__all__ = ["SCORING", "TUNING", "Score", "is_complete", "machine", "page", "table_of"]
 
 TUNING: Final = (100, 101)
 SCORING: Final = (0, 1, 2, 3, 4)
@@ -70,20 +70,25 @@ class Score:
 
     def against(self, other: "Score") -> str:
         """exp of the mean paired log-ratio of steps and its 95 % interval; never is the budget."""
-        ratios = [
-            math.log((ours.steps or self.budget) / (theirs.steps or self.budget))
-            for ours, theirs in zip(self.runs, other.runs, strict=False)
-        ]
+        ratios = self.log_ratios(other)
         middle = statistics.mean(ratios)
         half = T_QUANTILE[len(ratios)] * statistics.stdev(ratios) / math.sqrt(len(ratios))
         low, high = math.exp(middle - half), math.exp(middle + half)
         return f"{math.exp(middle):.2f} ({low:.2f}..{high:.2f})"
 
+    def log_ratios(self, other: "Score") -> list[float]:
+        """log of our steps over the other's, seed by seed."""
+        return [
+            math.log((ours.steps or self.budget) / (theirs.steps or self.budget))
+            for ours, theirs in zip(self.runs, other.runs, strict=False)
+        ]
+
 
 def is_complete(task: Task, folder: Path, starts: Sequence[str]) -> bool:
     """Whether every start has been scored on every seed."""
     runs = Runs(folder / f"{task.name}.json")
-    if not all(runs.has_start(start) for start in starts):
+    seeds = [seed for seed in TUNING if runs.has_seed(seed)]
+    if not seeds or not all(rates_of(runs, start, seeds) for start in starts):
         return False
     return all(len(Score.of(task, runs, start).runs) == len(SCORING) for start in starts)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fanin._tour.data import load_digits
 
-__all__ = ["TASKS", "Task"]
+__all__ = ["EXTRA", "TASKS", "Task"]
 
 RATES = {
     "sgd": (0.01, 0.03, 0.1, 0.3),
@@ -273,3 +273,16 @@ TASKS = {
         ),
     )
 }
+
+EXTRA = {
+    task.name: task
+    for task in (
+        _classify("elu-30-adam", _deep(30, F.elu), "adam", 0.1, 1000, 24, "forward_gain"),
+        _classify("mish-30-adam", _deep(30, F.mish), "adam", 0.1, 1000, 24, "forward_gain"),
+        _classify(
+            "sigmoid-30-adam", _deep(30, torch.sigmoid), "adam", 0.1, 1000, 24, "forward_gain"
+        ),
+        _language("post-norm-12", _transformer(12, pre_norm=False), 2.3, 350, "gpt2"),
+    )
+}
+"""Asked in tried.py only: for one rule of steady each, without the other starts."""

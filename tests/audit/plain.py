@@ -6,7 +6,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from fanin._audit import Report
+from fanin import Report
 from fanin._audit._records import ParameterState, Place
 
 __all__ = [

@@ -4,12 +4,12 @@ from math import log
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.audit.plain import place
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fanin._audit import audit
+from fanin import audit
 from fanin._audit._attention import entropy
 
 

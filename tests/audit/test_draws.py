@@ -5,13 +5,13 @@ from statistics import median
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.zoo.picture import give_gradients_and_flags, picture
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.nn.utils.parametrizations import weight_norm
 
 import fanin
-from fanin._audit import audit
+from fanin import audit
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,11 @@ MODELS = {
         lambda: torch.randn(8, 6),
         lambda: torch.arange(8) % 4,
     ),
-    "tied": (Tied, lambda: torch.arange(12).view(4, 3) % 11, lambda: torch.arange(12).view(4, 3) % 11),
+    "tied": (
+        Tied,
+        lambda: torch.arange(12).view(4, 3) % 11,
+        lambda: torch.arange(12).view(4, 3) % 11,
+    ),
     "recurrent": (
         lambda: nn.LSTM(5, 6, num_layers=2, batch_first=True),
         lambda: torch.randn(4, 7, 5),
@@ -49,7 +53,7 @@ MODELS = {
         lambda: torch.randn(8, 6),
         lambda: torch.arange(8) % 4,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(params=MODELS)

@@ -5,7 +5,6 @@ from math import prod
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.audit.plain import (
     correlation,
     moment,
@@ -16,10 +15,11 @@ from tests.audit.plain import (
     variance,
 )
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.utils.checkpoint import checkpoint
 
 import fanin
-from fanin._audit import audit
+from fanin import audit
 
 # Squares are summed in single precision, pairwise.
 SINGLE = 1e-5

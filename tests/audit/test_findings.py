@@ -379,6 +379,31 @@ def test_a_direction_of_which_one_step_is_read_has_no_gradient_for_its_memory():
     assert (finding.code, finding.where) == ("no-gradient", "rnn.weight_hh_l0_reverse")
 
 
+def test_a_table_that_is_added_to_the_scores_is_named_where_it_makes_them_large():
+    """Relative positions of std 10: no query or key is at fault, and drawing the table cures it."""
+
+    class Relative(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.value = (nn.Linear(32, 32) for _ in range(3))
+            self.positions = nn.Embedding(17, 1)
+
+        def forward(self, x):
+            far = torch.arange(9)[:, None] - torch.arange(9) + 8
+            scores = self.query(x) @ self.key(x).transpose(1, 2) / 32**0.5
+            scores = scores + self.positions(far).squeeze(-1)
+            return x + torch.softmax(scores, -1) @ self.value(x)
+
+    net, batch = nn.Sequential(Relative(), nn.Linear(32, 5)), torch.randn(4, 9, 32)
+    fanin.initialize(net, batch, seed=0)
+    with torch.no_grad():
+        net[0].positions.weight.mul_(10)
+    finding = next(one for one in audit(net, batch).findings if one.code == "one-hot-attention")
+    assert finding.where == "0.positions"
+    exec(finding.remedy, {"fanin": fanin, "model": net, "batch": batch})  # noqa: S102
+    assert audit(net, batch).ok
+
+
 # Limits -----------------------------------------------------------------------------------------
 
 

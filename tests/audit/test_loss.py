@@ -5,11 +5,11 @@ from math import log
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.audit.plain import moment, parameter
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 
-from fanin._audit import audit
+from fanin import audit
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,13 @@ import sys
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.zoo.picture import give_gradients_and_flags, picture
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import fanin._observe
-from fanin._audit import audit
+from fanin import audit
 
 
 class Stop(Exception):  # noqa: N818 - no error of the model

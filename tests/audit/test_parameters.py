@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.audit.plain import moment, parameter
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.nn.utils.parametrizations import weight_norm
 
-from fanin._audit import audit
+from fanin import audit
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Growth per layer: a robust fit over each run, beside what one draw of a fair start gives."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import exp, log
@@ -10,10 +9,10 @@ from typing import Final, Literal
 from fanin._audit._evidence import Evidence
 from fanin._audit._findings.law import interval
 from fanin._audit._findings.net import Layer, Net
-from fanin._audit._findings.runs import runs
+from fanin._audit._findings.runs import runs, streams
 from fanin._audit._records import Growth, Place
 
-__all__ = ["growths_of", "streams"]
+__all__ = ["growths_of"]
 
 _FEWEST: Final = 3
 """A trend needs so many layers."""
@@ -95,15 +94,6 @@ def _growth(
 def _ratios(values: Sequence[float | None]) -> list[float | None]:
     """Each over the one before."""
     return [after / before if before and after else None for before, after in pairwise(values)]
-
-
-def streams(net: Net) -> dict[int, list[Place]]:
-    """The sums of each residual stream, in the order of the run."""
-    found: dict[int, list[Place]] = defaultdict(list)
-    for place in net.places:
-        if place.stream is not None:
-            found[place.stream].append(place)
-    return dict(found)
 
 
 def _writers(net: Net, place: Place) -> list[Layer]:

@@ -14,7 +14,7 @@ from fanin._observe import run
 from fanin._site import Site
 from fanin._trace import trace
 
-__all__ = ["NAMES", "AnyMaker", "Maker", "Norm", "has_norms", "maker_of", "takes_norm", "with_norms"]
+__all__ = ["NAMES", "AnyMaker", "Norm", "has_norms", "maker_of", "takes_norm", "with_norms"]
 
 Norm: TypeAlias = Literal["batch", "layer"] | None
 """What stands behind hidden weights: nothing, batch norm, or layer norm."""
@@ -31,7 +31,7 @@ _CONVOLUTIONS: Final[Mapping[type[nn.Module], type[nn.Module]]] = {
     nn.ConvTranspose2d: nn.BatchNorm2d,
     nn.ConvTranspose3d: nn.BatchNorm3d,
 }
-_LAYERS: Final = (nn.Linear, *_CONVOLUTIONS)
+_LAYERS: Final[tuple[type[nn.Module], ...]] = (nn.Linear, *_CONVOLUTIONS)
 _PLAIN: Final = ("weight", "readout", "residual_out", "shortcut", "embedding", "bias", "slope",
                  "buffer", "branch_scale", "elementwise")  # fmt: skip
 """Roles in models where a norm behind the hidden weights is what people mean by one."""
@@ -63,11 +63,8 @@ def maker_of(make_model: AnyMaker, norm: Norm, inputs: object) -> tuple[Maker, t
 
     >>> make = lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
     >>> normed, paths = maker_of(make, "batch", torch.randn(8, 6))
-    >>> paths, normed()[0]
-    (('0',), Sequential(
-      (0): Linear(in_features=6, out_features=16, bias=True)
-      (1): BatchNorm1d(16, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
-    ))
+    >>> paths, type(normed()[0][1]).__name__
+    (('0',), 'BatchNorm1d')
     """
     if takes_norm(make_model):
         return partial(make_model, norm), ()
@@ -162,11 +159,11 @@ def _require_features_last(
     """Batch norm behind a Linear reads [batch, features]; of more axes it would take the wrong."""
     axes: dict[str, int] = {}
 
-    def remember(path: str, output: Tensor) -> None:
+    def remember(path: str, layer: nn.Module, given: object, output: Tensor) -> None:  # noqa: ARG001
         axes[path] = output.dim()
 
     for path, layer in layers.items():
-        layer.register_forward_hook(lambda _, __, output, path=path: remember(path, output))
+        layer.register_forward_hook(partial(remember, path))
     with torch.no_grad():
         run(model, inputs)
     for path, layer in layers.items():

@@ -24,7 +24,7 @@ from fanin.initializers import (
 from fanin.recipes._common import NO_RULE, is_matrix, local_name, others, table
 from fanin.recipes._recipe import Choice, Decision, Recipe
 from fanin.recipes._steady_around import ALONE, Around, around
-from fanin.recipes._steady_plain import forward_gain, linear_start
+from fanin.recipes._steady_plain import deep_start, forward_gain
 
 __all__ = ["DEEP", "steady"]
 
@@ -36,6 +36,7 @@ _FEDUS: Final = "Fedus et al. 2021, Switch transformers, section 2.4"
 _FIXUP: Final = "Zhang et al. 2019, Fixup; the even share as in Huang et al. 2020, T-Fixup"
 _HE: Final = "He et al. 2015, Delving deep into rectifiers, eq. 10"
 _JOZEFOWICZ: Final = "Jozefowicz et al. 2015, An empirical exploration of recurrent architectures"
+_LIU: Final = "Liu et al. 2020, Understanding the difficulty of training transformers"
 _RADFORD: Final = "Radford et al. 2019, GPT-2, section 2.3, for 1 / sqrt(branches)"
 _SAXE: Final = "Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning"
 _SITZMANN: Final = "Sitzmann et al. 2020, Implicit neural representations, section 3.2"
@@ -57,7 +58,7 @@ def _weight(site: Site, layout: Layout, beside: Around) -> Choice:
         )
     in_run = site.role in ("weight", "residual_out", "readout") and not site.normalized_output
     if site.plain_depth >= DEEP and in_run:
-        start = linear_start(site)
+        start = deep_start(site)
         return Choice(
             start if beside.factor == 1.0 else start * beside.factor,
             f"One of {site.plain_depth} plain weights in a row: {_in_run(start)}",
@@ -91,16 +92,12 @@ def _residual_out(site: Site, layout: Layout, beside: Around) -> Choice:
     place = site.residual
     if place is None or site.normalized_output:
         return _weight(site, layout, beside)
-    if place.norm == "post":
-        return Choice(
-            _THIRD, "A post-norm follows the sum: torch's std, under which the skip path leads."
-        )
-    if place.norm == "pre":
+    if place.norm != "none":
         return Choice(
             _THIRD * (1 / sqrt(place.count)),
-            f"One of {place.count} branches that are added to the stream: their sum must not "
-            "grow with their number.",
-            _RADFORD,
+            f"One of {place.count} branches of a normalized stream: small beside the skip path, "
+            "and their sum does not grow with their number.",
+            _RADFORD if place.norm == "pre" else _LIU,
         )
     alone = Around(None, 1 / sqrt(place.count))
     return _weight(site, layout, beside if beside.branch else alone)
@@ -122,6 +119,15 @@ def _readout(site: Site, layout: Layout, beside: Around) -> Choice:
     return Choice(
         _THIRD, "A readout that no plain run leads to: torch's std, a third of the usual variance."
     )
+
+
+def _table(site: Site, layout: Layout, beside: Around) -> Choice:  # noqa: ARG001
+    if beside.beside_tied and "readout" not in site.other_roles:
+        return Choice(
+            VarianceScaling(1.0, fan="out"),
+            "One of this width is the readout too: where rows of both are added, they weigh alike.",
+        )
+    return table(site)
 
 
 def _router(site: Site, layout: Layout, beside: Around) -> Choice:  # noqa: ARG001
@@ -176,7 +182,7 @@ _MATRICES: Final[Mapping[SiteRole, Callable[[Site, Layout, Around], Choice]]] = 
         "weight": _weight,
         "residual_out": _residual_out,
         "shortcut": _weight,
-        "embedding": lambda site, layout, beside: table(site),  # noqa: ARG005
+        "embedding": _table,
         "readout": _readout,
         "query": _attention,
         "key": _attention,
@@ -209,8 +215,9 @@ def _read(sites: Sequence[Site]) -> Callable[[Site], Decision]:
 steady: Final = Recipe(
     "steady",
     _choose,
-    "by place: gain / sqrt(fan_in); orthogonal and near linear in a deep plain run; branches that "
-    "add up to one; torch's std in transformers; b = 0 but at the inputs",
+    "by place: gain / sqrt(fan_in); orthogonal, in pairs where the activation asks for it, in a "
+    "deep plain run; branches that add up to one; torch's std in transformers; b = 0 but at the "
+    "inputs",
     "docs/explanation/steady.md, with a paper for each rule",
     read=_read,
     no_rule=NO_RULE,

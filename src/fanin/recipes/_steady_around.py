@@ -1,4 +1,4 @@
-"""What steady takes from other sites: a bias's weight, and the branch that a weight stands in."""
+"""What steady takes from other sites: a bias's weight, a weight's branch, a table's tied one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final, final
 
 from fanin._site import Site
 from fanin.recipes._branches import branches
-from fanin.recipes._common import writers
+from fanin.recipes._common import is_matrix, writers
 
 __all__ = ["ALONE", "Around", "around"]
 
@@ -14,11 +14,15 @@ __all__ = ["ALONE", "Around", "around"]
 @final
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A bias's ``weight``; a ``branch`` weight's ``factor``, L^(-1 / 2m)."""
+    """A bias's ``weight``; a ``branch`` weight's ``factor``, L^(-1 / 2m).
+
+    ``beside_tied``: a table, and one of the same width is the readout too.
+    """
 
     weight: Site | None
     factor: float
     branch: bool = False
+    beside_tied: bool = False
 
 
 ALONE: Final = Around(None, 1.0)
@@ -26,13 +30,21 @@ ALONE: Final = Around(None, 1.0)
 
 
 def around(sites: Sequence[Site]) -> Mapping[str, Around]:
-    """For the names of biases and of the weights in branches without norm."""
+    """For the names of biases, of the weights in branches without norm, and of tables."""
     known = {site.name: site for site in sites}
     found = {name: Around(None, factor, branch=True) for name, factor in _factors(sites).items()}
+    tied = {_width(site) for site in sites if "readout" in site.other_roles}
     for site in sites:
         if site.role == "bias":
             found[site.name] = Around(known.get(_weight_name(site.name)), 1.0)
+        elif site.role == "embedding":
+            found[site.name] = Around(None, 1.0, beside_tied=_width(site) in tied)
     return found
+
+
+def _width(table: Site) -> float:
+    """The length of a row; 0 where the axes are not known."""
+    return table.layout.fan_out if is_matrix(table.layout) else 0.0
 
 
 def _weight_name(bias: str) -> str:

@@ -1,8 +1,7 @@
-"""How steady starts a deep run of plain weights: orthogonal, on the odd part of the activation."""
+"""How steady starts a deep run of plain weights: orthogonal, in pairs where the activation asks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod, sqrt
 from typing import Final, final
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fanin._errors import FaninError
-from fanin._gains import Gated, gain
+from fanin._gains import Gated, gain, moments
 from fanin._gains.elementwise import runnable, undisturbed
 from fanin._gains.recognize import resolve, where
 from fanin._layout import Layout
@@ -18,10 +17,10 @@ from fanin._site import Site, SiteActivation
 from fanin.initializers import Initializer, LooksLinear, Orthogonal
 from fanin.initializers._matrices import Position
 
-__all__ = ["GROWTH", "OddPart", "forward_gain", "linear_start", "odd_part"]
+__all__ = ["GROWTH", "Passed", "deep_start", "forward_gain", "passed_on"]
 
 GROWTH: Final = 5.0
-"""So often at most does the squared gradient grow over a deep run."""
+"""So often at most does the squared gradient grow over a deep run, in the limit of width."""
 
 _REACH: Final = 8.0
 _POINTS: Final = 401
@@ -30,23 +29,20 @@ _SLACK: Final = 1e-6
 
 @final
 @dataclass(frozen=True, slots=True)
-class OddPart:
-    """h(z) = phi(z) - phi(-z): what units in pairs z and -z pass on; or phi, if it is odd itself.
-
-    ``mirrored``: phi is not odd, so the pairs have to be made.
-    """
+class Passed:
+    """What the next weight reads of z: phi(z), or phi(z) - phi(-z) where units are ``paired``."""
 
     function: Callable[[Tensor], Tensor]
-    mirrored: bool
+    paired: bool
 
     def gain(self, layers: int) -> float:
-        """g with g² E h(z)² = q = E z² and (g² E h'(z)²)^layers = GROWTH; q = 1 where that is less.
+        """g with g² E f(z)² = q = E z² and (g² E f'(z)²)^layers = GROWTH; q = 1 where that is less.
 
         So the power q is a fixed point, the gradient nearly one, and q as large as that allows.
-        For h(z) = 2 slope z any q is, and g = 1 / (2 slope).
+        Where f(z) is a multiple of z any q is, and g is one over the multiple.
 
-        >>> [round(odd_part(name).gain(30), 3) for name in ("relu", "gelu", "tanh")]
-        [1.0, 1.0, 1.272]
+        >>> [round(passed_on(name).gain(30), 3) for name in ("relu", "gelu", "tanh", "selu")]
+        [1.0, 1.0, 1.272, 0.956]
         """
         most = GROWTH ** (1 / layers)
         low, high = 1e-4, 1.0
@@ -59,67 +55,70 @@ class OddPart:
             return float(f"{sqrt(low / self._power(low)):.6g}")
 
     def _power(self, q: float) -> float:
-        return _mean(self.function(sqrt(q) * _unit()).square())
+        return _mean(lambda z: self.function(z).square(), q)
 
     def _growth(self, q: float) -> float:
-        """q E h'² / E h²: the slope of the power's line through 0, by central differences."""
-        u = _unit()
-        half = sqrt(q) * _REACH / (_POINTS - 1) / 2
-        ahead, behind = sqrt(q) * u + half, sqrt(q) * u - half
-        # h is odd, and asked only on its right side.
-        left = torch.where(behind < 0, -1.0, 1.0) * self.function(behind.abs())
-        slope = (self.function(ahead) - left) / (2 * half)
-        return q * _mean(slope.square()) / self._power(q)
+        """q E f'² / E f²: what one layer does to the squared gradient, by central differences."""
+        half = sqrt(q) * _REACH / _POINTS / 2
+
+        def slope(z: Tensor) -> Tensor:
+            return (self.function(z + half) - self.function(z - half)).div(2 * half).square()
+
+        return q * _mean(slope, q) / self._power(q)
 
 
 def _unit() -> Tensor:
     return torch.linspace(0, _REACH, _POINTS, dtype=torch.float64, device="cpu")
 
 
-def _mean(values: Tensor) -> float:
-    """E of an even function of z ~ N(0, 1), given at the points z >= 0."""
+def _mean(function: Callable[[Tensor], Tensor], q: float) -> float:
+    """E over z ~ N(0, q)."""
+    z = sqrt(q) * _unit()
     weight = torch.exp(-_unit().square() / 2)
     weight[0] /= 2
+    values = (function(z) + function(-z)) / 2
     return float((weight * values).sum() / weight.sum())
 
 
-def odd_part(activation: SiteActivation) -> OddPart | None:
-    """The odd part of an activation if it is linear or flatter for large z, else None.
+def passed_on(activation: SiteActivation) -> Passed | None:
+    """The activation itself if it is steady alone; else its odd part if that is; else None.
 
-    >>> odd_part("relu").mirrored, odd_part("tanh").mirrored, odd_part("relu^2"), odd_part("abs")
+    Alone it is where, under its forward gain, a deviation of the power dies out (slope < 1) and
+    the difference between two inputs does not (chi > 1): tanh, SELU, ELU, not ReLU, GELU, sigmoid.
+    The odd part is where it is linear, or flatter for large z.
+
+    >>> passed_on("relu").paired, passed_on("tanh").paired, passed_on("relu^2"), passed_on("abs")
     (True, False, None, None)
     """
-    z = _unit()
     try:
-        function = _function(activation)
-        with undisturbed():
-            right, left = function(z.clone()).detach(), function(-z).detach()
+        found = resolve(activation)
+        if isinstance(found, Gated):
+            return None
+        alone = moments(activation)
+        phi = _undisturbed(runnable(found, where(activation)))
     except FaninError:
         return None
-    odd, even = right - left, right + left
+    if alone.slope < 1 - _SLACK and alone.chi > 1 + _SLACK:
+        return Passed(phi, paired=False)
+    z = _unit()
+    odd, even = phi(z) - phi(-z), phi(z) + phi(-z)
     steepness = odd[1:] / z[1:]
     flatter = bool((steepness[1:] <= steepness[:-1] * (1 + _SLACK)).all())
     if not flatter or not bool((steepness > _SLACK).all()):
         return None
-    mirrored = bool(even.abs().max() > _SLACK)
-    return OddPart(partial(_odd, function, mirrored=mirrored), mirrored)
+    if bool((even.abs() < _SLACK).all()):
+        return Passed(phi, paired=False)
+    return Passed(lambda z: phi(z) - phi(-z), paired=True)
 
 
-def _odd(function: Callable[[Tensor], Tensor], z: Tensor, *, mirrored: bool) -> Tensor:
-    right = function(z.clone()).detach()
-    return right - function(-z).detach() if mirrored else right
+def _undisturbed(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``function`` with its input kept from it, and nothing else touched."""
 
+    def run(z: Tensor) -> Tensor:
+        with undisturbed():
+            return function(z.clone()).detach()
 
-def _function(activation: SiteActivation) -> Callable[[Tensor], Tensor]:
-    found = resolve(activation)
-    if isinstance(found, Gated):
-        raise FaninError(
-            "a product has two inputs",
-            where=where(found),
-            found=str(found.activation),
-            fix="give the activation of its gate",
-        )
-    return runnable(found, where(activation))
+    return run
 
 
 def forward_gain(activation: SiteActivation) -> float:
@@ -134,27 +133,26 @@ def forward_gain(activation: SiteActivation) -> float:
         return 1.0
 
 
-def linear_start(site: Site) -> Initializer:
-    """The start of one weight of a deep run: mirrored on each side where units can be paired.
+def deep_start(site: Site) -> Initializer:
+    """The orthogonal start of one weight of a deep run, in pairs on each side that asks for them.
 
-    A side can where its activation is not odd, its width is even, and one weight alone stands on
-    its other end; the pairs of `LooksLinear` then meet.
+    A side can have pairs where its width is even and one weight alone stands on its other end; the
+    pairs of `LooksLinear` then meet.
     """
     layout = site.layout
     assert layout is not None  # noqa: S101 - the recipe asks only for matrices
-    before, after = odd_part(site.activation), odd_part(site.activation_after)
+    before, after = passed_on(site.activation), passed_on(site.activation_after)
     outputs, inputs = layout.channels_shape()
-    pairs = _is_one_matrix(layout)
-    reads = before is not None and before.mirrored and pairs and inputs % 2 == 0
     # A weight that runs again reads its own output, and its ends would have to be both.
-    pairs = pairs and site.uses <= 1
-    reads = reads and pairs and len(site.sources) <= 1
+    whole = _is_one_matrix(layout) and site.uses <= 1
+    meet = whole and inputs % 2 == 0 and len(site.sources) <= 1
+    reads = before is not None and before.paired and meet
     # At the front, pairs of few inputs would be few directions, and a kernel is to see its patch.
     room = reads or (outputs <= 2 * inputs and not _has_kernel(layout))
     room = room and outputs % 2 == 0 and site.role != "readout"
-    writes = after is not None and after.mirrored and pairs and room
+    writes = after is not None and after.paired and whole and room
     number = forward_gain(site.activation)
-    if before is not None and reads == before.mirrored:
+    if before is not None and reads == before.paired:
         number = before.gain(site.plain_depth)
     if not (reads or writes):
         return Orthogonal(number, keep="signal")

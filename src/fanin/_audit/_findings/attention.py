@@ -6,11 +6,14 @@ from fanin._audit import _remedies
 from fanin._audit._findings.net import Layer, Net
 from fanin._audit._records import Finding, Place
 from fanin._text import number
+from fanin.initializers import Normal
 
 __all__ = ["one_hot_attention", "rank_collapse", "uniform_attention"]
 
 _UNIFORM = 1 - 1e-6
 _ERROR = 6.0
+_BIAS = 0.02
+"""The std of tables of relative positions in Swin Transformers and their kin."""
 _SCORES = ("query", "key", "query_key_value", "key_value")
 _READING = (*_SCORES, "value")
 
@@ -21,7 +24,8 @@ def one_hot_attention(net: Net) -> Iterator[Finding]:
     if not found:
         return
     first = found[0]
-    layer = max(_before(net, first, _SCORES), key=_excess, default=None)
+    table = _table(net, first)
+    layer = table or max(_before(net, first, _SCORES), key=_excess, default=None)
     entropy = first.entropy or 0.0
     hopeless = entropy < net.limits.entropy / _ERROR
     # Behind a norm the weights' size has no effect: the scores are the architecture's choice.
@@ -35,10 +39,29 @@ def one_hot_attention(net: Net) -> Iterator[Finding]:
         expected=f"over {number(net.limits.entropy)}",
         reason="The scores are so large that each query sees next to one key, by chance, and the "
         "softmax passes back next to no gradient.",
-        remedy=_remedies.start() if layer is None else _remedies.redraw([layer.site.name]),
+        remedy=_smaller(layer, is_table=table is not None),
         place=first.index if layer is None else layer.place.index,
         also=tuple(place.name for place in found[1:]),
     )
+
+
+def _smaller(layer: Layer | None, *, is_table: bool) -> str:
+    if layer is None:
+        return _remedies.start()
+    if is_table:
+        return _remedies.redraw_as([(layer.site.name, Normal(_BIAS))])
+    return _remedies.redraw([layer.site.name])
+
+
+def _table(net: Net, softmax: Place) -> Layer | None:
+    """The table that makes the scores large, such as one of relative positions; None for none."""
+    place = softmax
+    while place.inputs and place.kind in ("softmax", "add", "multiply", "pointwise", "other"):
+        before = [net.places[index] for index in place.inputs]
+        place = max(before, key=lambda one: one.signal.second_moment)
+        if place.kind == "lookup":
+            return next((one for one in net.layers if one.place is place), None)
+    return None
 
 
 def uniform_attention(net: Net) -> Iterator[Finding]:

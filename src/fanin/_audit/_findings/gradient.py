@@ -8,10 +8,9 @@ from typing import Literal
 from fanin._audit import _remedies
 from fanin._audit._findings.law import chance
 from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero
-from fanin._audit._findings.runs import logs, runs, steepest
+from fanin._audit._findings.runs import logs, runs, steepest, streams
 from fanin._audit._findings.signal import severity_of
-from fanin._audit._growth import streams
-from fanin._audit._records import Finding, Place, Severity
+from fanin._audit._records import Finding, ParameterState, Place, Severity
 from fanin._text import number
 
 __all__ = ["no_gradient", "runs_of_gradients", "small_batch", "streams_of_gradients"]
@@ -35,7 +34,10 @@ def runs_of_gradients(net: Net) -> Iterator[Finding]:
         start, end, total = steepest(changes)
         severity = severity_of(net, total)
         low, high = chance(run[start:end], net.limits.by_chance)
-        if severity is None or severity == "note" or low <= total <= high:
+        is_trend = end - start > 1 and not low <= total <= high
+        # A branch may be as small as it likes, and then passes back as little.
+        is_small = total < 0 and run[0].site.branch is not None
+        if severity is None or severity == "note" or not is_trend or is_small:
             continue
         places = [layer.place for layer in run[start : end + 1]]
         kind = "norms" if any(one.site.normalized_output for one in run[start:end]) else "plain"
@@ -98,8 +100,14 @@ def streams_of_gradients(net: Net) -> Iterator[Finding]:
         changes = logs([_ratio(here, after) for here, after in pairwise(found)])
         start, end, total = steepest(changes)
         severity = severity_of(net, total)
-        if severity in ("warning", "error"):
+        if severity in ("warning", "error") and not _is_across_starved(net, sums, start, end):
             yield _trend(net, sums[start : end + 1], total, severity, "stream")
+
+
+def _is_across_starved(net: Net, sums: Sequence[Place], start: int, end: int) -> bool:
+    first, last = sums[start].index, sums[min(end, len(sums) - 1)].index
+    starved = [place.index for place in net.places[first:last] if is_starved(place)]
+    return any(index in net.behind(first) for index in starved)
 
 
 def _trend(
@@ -137,13 +145,19 @@ def _trend(
     )
 
 
+def _reads(net: Net, state: ParameterState) -> bool:
+    """Whether a signal arrives at a weight: of nothing there is no gradient, as of zero queries."""
+    layer = net.first_use.get(state.name.replace("weight_hh", "weight_ih"))
+    return layer is not None and layer.sums.signal.second_moment > layer.bias
+
+
 def no_gradient(net: Net) -> Iterator[Finding]:
     """Weights at which exactly no gradient arrives, and no zero that is meant explains it."""
     # Over one position a softmax is 1, and what makes its scores has no gradient.
     counted = MATRICES - {"query", "key", "embedding"}
     states = [one for one in net.states.values() if one.role in counted and one.trainable]
     ran = [one for one in states if net.sites[one.name].ran_in in ("evaluation", "training")]
-    found = [one for one in ran if one.gradient == 0 and not is_zero(one)]
+    found = [one for one in ran if one.gradient == 0 and not is_zero(one) and _reads(net, one)]
     meant = counted | {"norm_scale", "branch_scale"}
     if found and not any(is_zero(one) and one.role in meant for one in net.states.values()):
         is_recurrent = found[0].role == "recurrent"

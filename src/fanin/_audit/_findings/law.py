@@ -18,6 +18,7 @@ __all__ = ["chance", "interval", "noise"]
 
 _EXACT: Final = 128
 """Units up to which the sum over the number of active ones is worth its time."""
+_NARROW: Final = 8
 _RELU: Final = 5.0
 _SECOND: Final = 18.7
 """Var ln of E relu(z)² over n units is 5 / n + 18.7 / n², to a thousandth from 128 units on."""
@@ -85,8 +86,10 @@ def chance(layers: Sequence[Layer], by_chance: float) -> tuple[float, float]:
         if key not in known:
             known[key] = noise(*key)
         mean, variance = mean + known[key][0], variance + known[key][1]
-    reach = NormalDist().inv_cdf(1 - by_chance / 2) * sqrt(variance)
-    return mean - reach, mean + reach
+    is_narrow = any(units < _NARROW for _, units in known)
+    # Of few units the law has a long tail: Cantelli's bound holds for any.
+    errors = sqrt(2 / by_chance) if is_narrow else NormalDist().inv_cdf(1 - by_chance / 2)
+    return mean - errors * sqrt(variance), mean + errors * sqrt(variance)
 
 
 def _units(layer: Layer) -> int:

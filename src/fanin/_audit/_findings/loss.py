@@ -25,34 +25,51 @@ def initial_loss(net: Net) -> Iterator[Finding]:
     if excess <= allowed:
         return
     layer = _cause(net)
-    spread = (loss.output_std or 0.0) ** 2
-    centred = loss.classes is None and spread < excess / 2
-    if centred:
-        reason = (
-            "The targets lie far from 0, where the outputs are: the first steps go into the last "
-            "bias."
-        )
-        remedy = _remedies.advice(
-            "Set the readout's bias to the mean of the targets, or take the mean off them."
-        )
-    else:
-        reason = (
-            f"The outputs have std {number(loss.output_std)}: the model is sure of what it cannot "
-            "know yet, and the first steps go into undoing that."
-        )
-        remedy = _remedies.start() if layer is None else _remedies.redraw([layer.site.name])
-    hopeless = excess > _ERROR * allowed if loss.classes else loss.value > exp(14) * allowed
-    yield Finding(
-        code="off-centre-targets" if centred else "initial-loss",
-        severity="note" if centred else "error" if hopeless else "warning",
+    yield _off_centre(loss, layer) if _is_off_centre(loss) else _excess(loss, allowed, layer)
+
+
+def _is_off_centre(loss: Loss) -> bool:
+    """Whether it is the targets' mean that makes a squared error, more than the outputs."""
+    excess = loss.value - (loss.uninformed or 0.0)
+    return loss.classes is None and (loss.output_std or 0.0) ** 2 < excess / 2
+
+
+def _excess(loss: Loss, allowed: float, layer: Layer | None) -> Finding:
+    excess = loss.value - (loss.uninformed or 0.0)
+    hopeless = excess > _ERROR * allowed
+    return Finding(
+        code="initial-loss",
+        severity="error" if hopeless else "warning",
         where="loss" if layer is None else layer.place.name,
-        measured=f"a loss of {number(loss.value)}{' nats' if loss.classes else ''}, "
-        f"{number(excess)} above",
+        measured=_measured(loss),
         expected=_expected(loss),
-        reason=reason,
-        remedy=remedy,
+        reason=f"The outputs have std {number(loss.output_std)}: the model is sure of what it "
+        "cannot know yet, and the first steps go into undoing that.",
+        remedy=_remedies.start() if layer is None else _remedies.redraw([layer.site.name]),
         place=None if layer is None else layer.place.index,
     )
+
+
+def _off_centre(loss: Loss, layer: Layer | None) -> Finding:
+    return Finding(
+        code="off-centre-targets",
+        severity="note",
+        where="loss" if layer is None else layer.place.name,
+        measured=_measured(loss),
+        expected=_expected(loss),
+        reason="The targets lie far from 0, where the outputs are: the first steps go into the "
+        "last bias.",
+        remedy=_remedies.advice(
+            "Set the readout's bias to the mean of the targets, or take the mean off them."
+        ),
+        place=None if layer is None else layer.place.index,
+    )
+
+
+def _measured(loss: Loss) -> str:
+    unit = " nats" if loss.classes else ""
+    above = number(loss.value - (loss.uninformed or 0.0))
+    return f"a loss of {number(loss.value)}{unit}, {above} above"
 
 
 def _expected(loss: Loss) -> str:

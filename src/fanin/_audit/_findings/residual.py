@@ -10,8 +10,8 @@ from typing import Final
 
 from fanin._audit import _remedies
 from fanin._audit._findings.net import Layer, Net
+from fanin._audit._findings.runs import streams
 from fanin._audit._findings.signal import severity_of
-from fanin._audit._growth import streams
 from fanin._audit._records import Finding, Place
 from fanin._text import number
 

@@ -6,9 +6,10 @@ from math import log
 from typing import Final
 
 from fanin._audit._findings.net import Layer, Net
+from fanin._audit._records import Place
 from fanin._site import Site
 
-__all__ = ["logs", "runs", "steepest"]
+__all__ = ["logs", "runs", "steepest", "streams"]
 
 _FIRST: Final = frozenset({"weight", "gated"})
 _NEXT: Final = frozenset({"weight", "residual_out", "readout", "gated"})
@@ -78,3 +79,12 @@ def steepest(values: Sequence[float]) -> tuple[int, int, float]:
             if total > abs(best[2]):
                 best = (start, index + 1, sign * total)
     return best
+
+
+def streams(net: Net) -> dict[int, list[Place]]:
+    """The sums of each residual stream, in the order of the run."""
+    found: dict[int, list[Place]] = defaultdict(list)
+    for place in net.places:
+        if place.stream is not None:
+            found[place.stream].append(place)
+    return dict(found)

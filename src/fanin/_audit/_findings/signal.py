@@ -120,7 +120,8 @@ def fading_or_growing(net: Net) -> Iterator[Finding]:
         ]
         start, end, total = steepest(regular)
         severity = severity_of(net, total)
-        if severity is None or not _is_unfair(net, run[start:end], total):
+        # What one layer does alone is judged beside its weights.
+        if severity is None or end - start < 2 or not _is_unfair(net, run[start:end], total):
             continue
         if total < 0 and run[0].site.branch is not None:
             continue  # A branch may be as small as it likes: something goes around it.

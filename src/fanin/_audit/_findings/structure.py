@@ -1,6 +1,7 @@
 """What the parameters themselves show: zeros, equal units, clones, padding rows, frozen ones."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Final
 
 from fanin._audit import _remedies
@@ -13,6 +14,7 @@ __all__ = [
     "identical_layers", "unused", "zero_norms", "zero_weights",
 ]  # fmt: skip
 
+_VARIES: Final = 1e-6
 _COUNTED: Final = frozenset(MATRICES - {"embedding"})
 
 
@@ -81,12 +83,13 @@ def zero_norms(net: Net) -> Iterator[Finding]:
 
 def drawn_norms(net: Net) -> Iterator[Finding]:
     """Norm scales drawn around zero, as by a rule that takes them for weights."""
-    found = [
-        state
-        for state in net.states.values()
-        if state.role == "norm_scale" and state.mean**2 < state.second_moment / 4
-    ]
-    if found:
+    scales = [one for one in net.states.values() if one.role == "norm_scale"]
+    found = [one for one in scales if one.second_moment - one.mean**2 > _VARIES * one.second_moment]
+    entries = [prod(one.shape) for one in found]
+    mean = sum(one.mean * count for one, count in zip(found, entries, strict=True))
+    square = sum(one.second_moment * count for one, count in zip(found, entries, strict=True))
+    # Some models draw scales around a tenth; few entries of one norm could not tell.
+    if found and mean**2 < square * sum(entries) / 16:
         names = [state.name for state in found]
         listed = ", ".join(f'"{name}"' for name in names)
         yield Finding(
