@@ -211,3 +211,16 @@ def test_roles_are_those_of_the_trace():
     assert roles["1.weight"] == "norm_scale"
     assert roles["5.weight"] == "readout"
     assert roles["1.running_mean"] == "buffer"
+
+
+def test_a_gradient_is_let_go_as_soon_as_it_is_measured():
+    """All gradients at once are as much memory as the model."""
+    model, held = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), []
+
+    def look(_gradient):
+        held.extend(one for one in model.parameters() if one.grad is not None)
+
+    model[0].weight.register_hook(look)
+    report = audit(model, torch.randn(7, 6), loss=squared, spectrum=False)
+    assert parameter(report, "2.weight").gradient > 0
+    assert not held

@@ -181,7 +181,7 @@ def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, M
         mode=mode,
         optimizer=asked.optimizer,
         learning_rate=asked.learning_rate,
-        places=places_of(reading, seen, inputs),
+        places=places_of(reading, seen, inputs, model),
         parameters=states,
         loss=measured.loss,
         spectrum=spectrum,

@@ -5,26 +5,35 @@ from collections.abc import Iterable
 from math import prod
 from typing import final
 
+from torch import nn
+
 from fanin._audit._records import Place, Signal
 from fanin._audit._watch import Seen
 from fanin._trace._graph import Node
+from fanin._trace._names import canonical_name
 from fanin._trace._propagate import weight_operand
 from fanin._trace._roles import Reading
 
 __all__ = ["places_of"]
 
 
-def places_of(reading: Reading, seen: dict[int, Seen], inputs: int) -> tuple[Place, ...]:
+def places_of(
+    reading: Reading, seen: dict[int, Seen], inputs: int, model: nn.Module
+) -> tuple[Place, ...]:
     """One place for each node that was measured, numbered in the order of the run."""
-    return _Numbering(reading, seen, inputs).places()
+    return _Numbering(reading, seen, inputs, model).places()
 
 
 @final
 class _Numbering:
-    def __init__(self, reading: Reading, seen: dict[int, Seen], inputs: int) -> None:
+    def __init__(
+        self, reading: Reading, seen: dict[int, Seen], inputs: int, model: nn.Module
+    ) -> None:
         self._reading, self._inputs = reading, inputs
         self._seen = dict(sorted(seen.items()))
         self._number = {one.node: place for place, one in enumerate(self._seen.values())}
+        paths = {one.node.module for one in self._seen.values()}
+        self._modules = {path: canonical_name(model, path) for path in paths}
         self._origins: dict[Node, tuple[int, ...]] = {}
         self._names = self._named()
 
@@ -40,7 +49,7 @@ class _Numbering:
             name=self._names[index],
             operation=node.operation if weighted is None else weighted.operation,
             kind=node.kind if weighted is None else weighted.kind,
-            module=node.module,
+            module=self._modules[node.module],
             shape=one.shape,
             depth=self._reading.signals.depth[node],
             signal=Signal(
@@ -97,15 +106,15 @@ class _Numbering:
         return found
 
     def _name(self, node: Node, *, alone: bool) -> str:
-        weighted = self._weighted(node)
+        weighted, module = self._weighted(node), self._modules[node.module]
         weight = _weight_name(weighted)
-        if weighted is not None and weighted.kind == "recurrent" and node.module:
-            return node.module
+        if weighted is not None and weighted.kind == "recurrent" and module:
+            return module
         if weight:
             return weight.removesuffix(".weight")
-        if not node.module:
+        if not module:
             return node.operation
-        return node.module if alone else f"{node.module} {node.operation}"
+        return module if alone else f"{module} {node.operation}"
 
 
 def _weight_name(node: Node | None) -> str:

@@ -1,7 +1,7 @@
 """One run forward and backward, measured; the model is then bit for bit as before."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -47,11 +47,8 @@ def measure(
     target: object,
     training: bool,
     steps: Steps,
-    shown: AbstractContextManager[None] | None = None,
 ) -> Measured:
     """Run ``model`` on ``batch`` once, forward and backward.
-
-    ``shown``: entered while the model runs, such as one that shows it other weights.
 
     Raises:
         FaninError: where the run or the loss fails, and as `observing` does.
@@ -65,7 +62,7 @@ def measure(
         watcher(node, args, keywords, outputs)
 
     recorder.watch = watch
-    with observing(model, training=training), shown or nullcontext():
+    with torch.inference_mode(mode=False), observing(model, training=training):
         name_sources(recorder, tensors)
         given = own_batch(batch)
         powers = {}

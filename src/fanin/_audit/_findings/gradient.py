@@ -147,8 +147,12 @@ def _trend(
 
 def _reads(net: Net, state: ParameterState) -> bool:
     """Whether a signal arrives at a weight: of nothing there is no gradient, as of zero queries."""
-    layer = net.first_use.get(state.name.replace("weight_hh", "weight_ih"))
-    return layer is not None and layer.sums.signal.second_moment > layer.bias
+    layer = net.first_use.get(state.name)
+    if layer is not None and layer.place.kind != "recurrent":
+        return layer.sums.signal.second_moment > layer.bias
+    path = state.name.rpartition(".")[0]
+    own = [one for one in net.layers if one.site.name.rpartition(".")[0] == path]
+    return any(one.place.kind == "recurrent" and one.place.signal.second_moment > 0 for one in own)
 
 
 def no_gradient(net: Net) -> Iterator[Finding]:
