@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from fanin._compare_options import add_options
 from fanin._errors import FaninError
 from fanin._text import plain
 from fanin._version import __version__
@@ -20,7 +21,8 @@ DONE: Final = 0
 UNHEALTHY: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-STARTS: Final = "torch_default,kaiming_normal,xavier_uniform,orthogonal_relu"
+STOPPED: Final = "stopped by Ctrl-C; no unfinished file is left"
+TOUR_RECIPES: Final = "own,kaiming,xavier,steady"
 OR_A_PLAN: Final = "; or FILE.json, a plan that was saved."
 WHERE_MODELS_ARE: Final = (
     "TARGET is pkg.mod:name or file.py:name of a function, class or model, whose code is run; "
@@ -45,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNHEALTHY
     except OSError as error:
         return _complain(f"error: {error}", UNHEALTHY)
-    except KeyboardInterrupt:
-        return _complain("stopped by Ctrl-C; no unfinished file is left", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or STOPPED, INTERRUPTED)
 
 
 def _complain(text: str, code: int) -> int:
@@ -63,9 +65,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "tour":
         from fanin._tour import tour
 
-        names = [name.strip() for name in options.starts.split(",") if name.strip()]
+        names = [name.strip() for name in options.recipes.split(",") if name.strip()]
         tour(names, seed=options.seed, fast=options.fast, out=options.out, as_json=options.json)
         return DONE
+    if options.command == "compare":
+        return _compare(options)
     from fanin import _commands
 
     question = _commands.Question(
@@ -105,6 +109,29 @@ def _audit(question: "Question", options: argparse.Namespace) -> int:
     return DONE if healthy else UNHEALTHY
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from fanin._compare_command import Contest, Files, compare_model
+
+    contest = Contest(
+        target=options.target,
+        data=options.data,
+        settings=options.set,
+        recipes=options.recipes,
+        loss=options.loss,
+        optimizer=options.optimizer,
+        rates=options.rates,
+        loss_target=options.loss_target,
+        steps=options.steps,
+        seeds=options.seeds,
+        seed=options.seed,
+        budget=options.budget,
+        workers=options.workers,
+    )
+    files = Files(resume=options.resume, json=options.json, html=options.html)
+    compare_model(contest, files)
+    return DONE
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fanin",
@@ -116,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_explain(commands)
     _add_audit(commands)
+    _add_compare(commands)
     _add_tour(commands)
     _add_command(
         commands,
@@ -226,6 +254,14 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--meta", action="store_true", help=argparse.SUPPRESS)
 
 
+def _add_compare(commands: _Commands) -> None:
+    text = "train a model for a short while from several starts, and say which is the fastest"
+    parser = _add_command(commands, "compare", text, WHERE_MODELS_ARE.replace(OR_A_PLAN, "."))
+    parser.add_argument("target", metavar="TARGET", help="what makes the model; see below")
+    _add_set(parser)
+    add_options(parser)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     _add_target(parser, "the model, or a saved plan; see below")
     parser.add_argument(
@@ -246,13 +282,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_target(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("target", metavar="TARGET", help=text)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an argument of the function, or a value of the configuration; may be repeated",
-    )
+    _add_set(parser)
     parser.add_argument(
         "--input",
         action="append",
@@ -266,6 +296,16 @@ def _add_target(parser: argparse.ArgumentParser, text: str) -> None:
     )
 
 
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the function, or a value of the configuration; may be repeated",
+    )
+
+
 def _add_tour(commands: _Commands) -> None:
     text = "show on real digits what starting weights do: the problem, cause, cure and proof"
     parser = _add_command(commands, "tour", text)
@@ -275,17 +315,17 @@ def _add_tour(commands: _Commands) -> None:
         type=Path,
         default=Path("fanin-tour"),
         metavar="DIR",
-        help="where results.json and pictures go (default: fanin-tour)",
+        help="where tour.html, results.json and pictures go (default: fanin-tour)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="all random numbers follow from it (default: 0)"
     )
     parser.add_argument(
-        "--starts",
-        default=STARTS,
+        "--recipes",
+        default=TOUR_RECIPES,
         metavar="A,B,...",
-        help="initializers by name, torch_default for torch's own; the first is what the others "
-        f"are compared with (default: {STARTS})",
+        help="recipes by name, own for the start that torch makes; the first is what the others "
+        f"are compared with (default: {TOUR_RECIPES})",
     )
     parser.add_argument(
         "--json", action="store_true", help="print the content of results.json and nothing else"

@@ -397,7 +397,7 @@ def test_a_table_that_is_added_to_the_scores_is_named_where_it_makes_them_large(
     net, batch = nn.Sequential(Relative(), nn.Linear(32, 5)), torch.randn(4, 9, 32)
     fanin.initialize(net, batch, seed=0)
     with torch.no_grad():
-        net[0].positions.weight.mul_(10)
+        net[0].positions.weight.mul_(500)
     finding = next(one for one in audit(net, batch).findings if one.code == "one-hot-attention")
     assert finding.where == "0.positions"
     exec(finding.remedy, {"fanin": fanin, "model": net, "batch": batch})  # noqa: S102

@@ -72,7 +72,7 @@ def seen(net: nn.Module, batch: Tensor, *, training: bool = False, given: bool =
     inputs = {node.index: power(batch)[0] for node in graph.of_kind("input")} if given else None
     measured = found.watcher.seen
     predictions, said = predictions_of(reading.flow, sites, states, measured, given=inputs)
-    return Seen(predictions, said, places_of(reading, measured, len(batch)))
+    return Seen(predictions, said, places_of(reading, measured, len(batch), net))
 
 
 def exactly(tensor: Tensor, std: float) -> None:

@@ -6,7 +6,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
+import fanin
 from fanin import Block, Layout, gain, moments, recipes
 from fanin._site import Residual, Site, SiteRole
 from fanin.initializers import (
@@ -358,3 +360,22 @@ def test_a_router_starts_undecided():
     """A tenth of the variance of a plain weight."""
     found = drawn(site("router"))
     assert found.std(SQUARE) == pytest.approx(sqrt(0.1) / 8)
+
+
+def test_a_table_that_is_added_to_scores_starts_small():
+    """Of std 1 it would decide the softmax alone, so that one position leads from the start."""
+
+    class Relative(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.packed, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+            self.table = nn.Embedding(15, 1)
+
+        def forward(self, x):
+            q, k, v = self.packed(x).chunk(3, -1)
+            places = torch.arange(8)
+            far = self.table(places[:, None] - places + 7).squeeze(-1)
+            return self.out(((q @ k.transpose(1, 2)) / 4 + far).softmax(-1) @ v)
+
+    plan = fanin.plan(Relative(), torch.randn(4, 8, 16))
+    assert plan["table.weight"].initializer == fanin.initializers.Normal(0.02, cut=2)

@@ -75,7 +75,7 @@ def spectrum_of(
     said = ""
     for way in ways:
         try:
-            with observing(model, training=training):
+            with torch.inference_mode(mode=False), observing(model, training=training):
                 ends = _run(model, batch, graph, (first, last), way)
                 if isinstance(ends, str):
                     said = ends

@@ -16,6 +16,7 @@ CHECKS: Final = (
     "collapsed-inputs",
     "dead-units",
     "dominant-branch",
+    "drawn-norm",
     "drowned-branches",
     "empty-parameter",
     "equal-units",

@@ -9,12 +9,14 @@ from torch import nn
 
 from fanin._audit._records import Place, Signal
 from fanin._audit._watch import Seen
-from fanin._trace._graph import Node
+from fanin._trace._graph import Node, Value
 from fanin._trace._names import canonical_name
 from fanin._trace._propagate import weight_operand
 from fanin._trace._roles import Reading
 
 __all__ = ["places_of"]
+
+_DRAWS = ("bernoulli", "rand", "rand_like", "uniform", "randint", "randint_like")
 
 
 def places_of(
@@ -68,6 +70,7 @@ class _Numbering:
             samples=one.samples,
             saturated=one.saturated,
             entropy=one.entropy,
+            stochastic=node.kind == "multiply" and any(map(_is_drawn, node.inputs)),
         )
 
     def _weighted(self, node: Node) -> Node | None:
@@ -115,6 +118,18 @@ class _Numbering:
         if not module:
             return node.operation
         return module if alone else f"{module} {node.operation}"
+
+
+def _is_drawn(value: Value) -> bool:
+    """Whether a factor comes from random numbers, of constants alone."""
+    waiting, drawn = [value.node], False
+    while waiting:
+        node = waiting.pop()
+        if node.kind in ("input", "parameter", "product", "lookup"):
+            return False
+        drawn = drawn or node.operation in _DRAWS
+        waiting += [one.node for one in node.inputs]
+    return drawn
 
 
 def _weight_name(node: Node | None) -> str:

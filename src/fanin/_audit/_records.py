@@ -62,6 +62,7 @@ class Place:
     entries of a bounded activation (tanh, sigmoid) at which its slope is under a twentieth of the
     largest; both for activations only.
     ``entropy`` is that of attention, as a part of what uniform attention has.
+    ``stochastic``: a factor that was drawn in the run multiplies here, as in stochastic depth.
     """
 
     index: int
@@ -81,6 +82,7 @@ class Place:
     """On how many numbers each unit was seen, where ``dead`` is given."""
     saturated: float | None = None
     entropy: float | None = None
+    stochastic: bool = False
 
 
 @final

@@ -1,36 +1,30 @@
-"""The trainings of a comparison, in order: a target, a rate for each start, and the scores."""
+"""What is compared, and where and how it is trained."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import isfinite
+from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
-import torch
 from torch import nn
 
-from fanin._compare._budget import member_steps, within
-from fanin._compare._comparison import Comparison, Contestant
+from fanin._compare._budget import Clock, within
+from fanin._compare._comparison import Comparison
 from fanin._compare._data import Data
-from fanin._compare._records import Member, Outcome, Settings, Way
-from fanin._compare._runs import Runs
-from fanin._compare._search import is_on_edge, search, trials_of
+from fanin._compare._facts import facts_of, first_batch, made
+from fanin._compare._records import Member, Settings, Way
+from fanin._compare._runs import Decided, Runs
 from fanin._compare._train import Job, Start
+from fanin._compare._trainer import STACK, Progress, Told, Trainer
 from fanin._compare._way import choose_way
-from fanin._compare._workers import Executor, RunJobs, running
+from fanin._compare._workers import Executor, running, threads_for
 from fanin._errors import FaninError
 from fanin._plan import plan
-from fanin._version import __version__
 from fanin.recipes import Recipe, RecipeLike, as_recipe
 
 __all__ = ["Contest", "Progress", "Recipes"]
 
 Recipes: TypeAlias = Mapping[str, RecipeLike | None] | Sequence[RecipeLike]
 """Starts by name, None for the model as it is made; of a sequence, the recipes' own names."""
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told of a phase, the member steps done in it, and how many there are at most."""
-_TOGETHER = 8
-"""Members of one stack, at most: few enough to be spread over workers."""
 
 
 @final
@@ -55,7 +49,7 @@ class Contest:
     ) -> "Contest":
         """The contest, with every start planned on the first batch."""
         named = _named(recipes)
-        model, (inputs, _) = make_model(), data.example()
+        model, (inputs, _) = made(make_model), first_batch(data)
         plans = {
             name: None if recipe is None else plan(model, inputs, recipe=recipe)
             for name, recipe in named.items()
@@ -74,17 +68,21 @@ class Contest:
         progress: Progress | None = None,
     ) -> Comparison:
         """Train what is not known yet, and say what came of it."""
-        way, why, seconds = choose_way(self._probe())
-        settings, cut = self.settings, ""
-        if budget is not None:
-            each = seconds / max(workers, 1)
-            settings, cut = within(settings, len(self.starts), each, budget)
-        runs = Runs(resume, self._facts(settings))
-        contest = replace(self, settings=settings)
-        told = _Told(progress)
+        clock = Clock(budget)
+        runs = Runs(resume, self._facts(budget))
+        if runs.decided is None:
+            runs.begin(self._decided(clock, workers))
+        told = Told(progress)
         with running(workers, executor, told.add) as run_jobs:
-            trainer = _Trainer(contest, way, runs, run_jobs, told)
-            return trainer.comparison(reference, f"{way}: {why}", cut)
+            trainer = Trainer(
+                contest=replace(self, settings=_cut(self.settings, runs.decided)),
+                runs=runs,
+                run_jobs=run_jobs,
+                told=told,
+                clock=clock,
+                at_once=max(workers, 1),
+            )
+            return trainer.comparison(reference)
 
     def job(self, members: Sequence[Member], way: Way = "one by one") -> Job:
         """The training of some members of one seed."""
@@ -97,156 +95,67 @@ class Contest:
             way=way,
         )
 
-    def _probe(self) -> Job:
-        """A few members, to learn how they are trained fastest."""
+    def _decided(self, clock: Clock, workers: int) -> Decided:
+        """By training a few members for a few steps."""
         seed, rate = self.settings.tuning_seeds[0], min(self.settings.rates)
-        starts = list(self.starts) * _TOGETHER
-        return self.job([Member(start, rate, seed) for start in starts[:_TOGETHER]])
+        starts = (list(self.starts) * STACK)[:STACK]
+        with threads_for(workers):
+            way, why, seconds = choose_way(self.job([Member(one, rate, seed) for one in starts]))
+        if clock.budget is None:
+            return Decided(way=way, why=why)
+        left = max(clock.budget - clock.spent, 0.0)
+        each = seconds / max(workers, 1)
+        settings, cut = within(self.settings, len(self.starts), each, left, clock.budget)
+        return Decided(
+            way=way,
+            why=why,
+            steps=settings.steps,
+            tuning=len(settings.tuning_seeds),
+            scoring=len(settings.scoring_seeds),
+            cut=cut,
+        )
 
-    def _facts(self, settings: Settings) -> dict[str, object]:
-        """What an outcome depends on, beside its member."""
-        inputs, targets = self.data.example()
-        return {
-            "model": self.model,
-            "starts": {
-                name: None if start is None else start.checksum
-                for name, start in self.starts.items()
-            },
+    def _facts(self, budget: float | None) -> dict[str, object]:
+        """What an outcome depends on, beside its member; a budget decides on the steps."""
+        settings = self.settings
+        return facts_of(self.make_model, self.starts, self.data) | {
             "optimizer": settings.optimizer,
-            "steps": settings.steps,
-            # Tuning stops at a target that was given.
-            "target": self.settings.target,
-            "window": settings.window,
-            "first batch": [repr(inputs), repr(targets)],
+            "steps": [settings.steps, settings.window, settings.diverged],
+            "budget": budget,
         }
 
 
+def _cut(settings: Settings, decided: Decided | None) -> Settings:
+    if decided is None or decided.steps is None:
+        return settings
+    return replace(
+        settings,
+        steps=decided.steps,
+        tuning_seeds=settings.tuning_seeds[: decided.tuning],
+        scoring_seeds=settings.scoring_seeds[: decided.scoring],
+    )
+
+
 def _named(recipes: Recipes) -> dict[str, Recipe | None]:
+    given: object = recipes
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        raise _no_recipes("these are no recipes", repr(given)[:80])
     if isinstance(recipes, Mapping):
         found = {name: None if one is None else as_recipe(one) for name, one in recipes.items()}
     else:
         own = [as_recipe(one) for one in recipes]
         found = {one.name: one for one in own}
         if len(found) < len(own):
-            raise FaninError(
-                "two recipes have one name",
-                where="fanin.compare, recipes=",
-                found=", ".join(one.name for one in own),
-                fix="give a mapping from names to recipes",
-            )
-    if found:
-        return found
-    raise FaninError(
-        "there is nothing to compare",
+            raise _no_recipes("two recipes have one name", ", ".join(one.name for one in own))
+    if not found:
+        raise _no_recipes("there is nothing to compare", repr(recipes)[:80])
+    return found
+
+
+def _no_recipes(what: str, found: str) -> FaninError:
+    return FaninError(
+        what,
         where="fanin.compare, recipes=",
-        found=repr(recipes)[:80],
+        found=found,
         fix="give recipes by name, such as {'torch': None, 'steady': fanin.recipes.steady}",
     )
-
-
-@final
-@dataclass(slots=True)
-class _Told:
-    """Passes on how far the trainings are."""
-
-    progress: Progress | None
-    phase: str = ""
-    done: int = 0
-    total: int = 0
-
-    def begin(self, phase: str, total: int) -> None:
-        self.phase, self.done, self.total = phase, 0, total
-        self.add(0)
-
-    def add(self, amount: int) -> None:
-        self.done += amount
-        if self.progress is not None:
-            self.progress(self.phase, min(self.done, self.total), self.total)
-
-
-@final
-@dataclass(slots=True)
-class _Trainer:
-    """Trains members that are not known yet, a stack or a worker at a time."""
-
-    contest: Contest
-    way: Way
-    runs: Runs
-    run_jobs: RunJobs
-    told: _Told
-    notes: list[str] = field(default_factory=list)
-
-    def comparison(self, reference: str, way: str, cut: str) -> Comparison:
-        """The target, the rates, the scores."""
-        contest, settings = self.contest, self.contest.settings
-        names = list(contest.starts)
-        self.told.begin("rates", member_steps(replace(settings, scoring_seeds=()), len(names)))
-        said = "given"
-        rates = search(names, settings, self.outcomes)
-        if settings.target is None:
-            settings, said = self._targeted(reference, rates[reference])
-            self.contest = replace(contest, settings=settings)
-            rates = search(names, settings, self.outcomes)
-        self.told.begin("scores", len(names) * len(settings.scoring_seeds) * settings.steps)
-        outcomes = self.outcomes(
-            [Member(name, rates[name], seed) for seed in settings.scoring_seeds for name in names]
-        )
-        tried = {name: self._tried(name) for name in names}
-        trials = trials_of(tried, settings, self.outcomes)
-        return Comparison(
-            model=contest.model,
-            reference=reference,
-            starts=tuple(
-                Contestant(
-                    name=name,
-                    formula=contest.formulas[name],
-                    rate=rates[name],
-                    on_edge=is_on_edge(trials[name], settings),
-                    plan="" if start is None else start.checksum,
-                )
-                for name, start in contest.starts.items()
-            ),
-            settings=settings,
-            trials=tuple(trial for name in names for trial in trials[name]),
-            outcomes=tuple(outcomes),
-            target=said,
-            way=way,
-            notes=(cut,) if cut else (),
-            versions=(("fanin", __version__), ("torch", torch.__version__)),
-        )
-
-    def outcomes(self, members: Sequence[Member]) -> list[Outcome]:
-        """What came of each member, with the steps to the target there is now."""
-        new = [member for member in members if member not in self.runs]
-        self.run_jobs(self._jobs(new), self.runs.add)
-        settings = self.contest.settings
-        return [self.runs[one].reaching(settings.target, settings.window) for one in members]
-
-    def _jobs(self, members: Sequence[Member]) -> list[Job]:
-        """Stacks of members of one seed; those that only choose a rate stop at the target."""
-        jobs = []
-        tuning = set(self.contest.settings.tuning_seeds)
-        for seed in dict.fromkeys(member.seed for member in members):
-            own = [member for member in members if member.seed == seed]
-            for first in range(0, len(own), _TOGETHER):
-                job = self.contest.job(own[first : first + _TOGETHER], self.way)
-                jobs.append(replace(job, stops=seed in tuning))
-        return jobs
-
-    def _targeted(self, reference: str, rate: float) -> tuple[Settings, str]:
-        """The worst loss that the reference ends with on a tuning seed becomes the target."""
-        settings = self.contest.settings
-        own = self.outcomes([Member(reference, rate, seed) for seed in settings.tuning_seeds])
-        loss = max(one.loss for one in own)
-        if not isfinite(loss):
-            return settings, f"none: {reference} diverges at every rate"
-        target = float(f"{loss:.4g}")
-        said = f"the loss of {reference} after {settings.steps} steps, worst of the tuning seeds"
-        return replace(settings, target=target), said
-
-    def _tried(self, name: str) -> list[float]:
-        """The rates of one start that every tuning seed has seen."""
-        seeds = self.contest.settings.tuning_seeds
-        found = {one.member for one in self.runs}
-        rates = {member.rate for member in found if member.start == name}
-        return sorted(r for r in rates if all(Member(name, r, seed) in found for seed in seeds))

@@ -1,17 +1,18 @@
 """Members one by one, as a plain training loop would."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fanin._compare._data import Data
 from fanin._compare._records import Member, Outcome
-from fanin._compare._train import Advance, Job, Progress, built
+from fanin._compare._train import Advance, Job, Progress, built, failed
 from fanin._compare._update import Update
+from fanin._errors import FaninError
 from fanin._observe import run
 
-__all__ = ["train_one_by_one"]
+__all__ = ["Single", "scored", "train_one_by_one"]
 
 _EVERY = 20
 """Steps between two reports of progress."""
@@ -23,58 +24,92 @@ def train_one_by_one(job: Job, advance: Advance) -> list[Outcome]:
 
 
 def _trained(job: Job, member: Member, advance: Advance) -> Outcome:
-    model = built(job, member)
-    batches = job.data.batches(member.seed)
-    weights = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    # An axis for the one member, as the update has one: views of the weights.
-    views = {name: weight.detach().unsqueeze(0) for name, weight in weights.items()}
-    rate = torch.tensor(
-        [member.rate], dtype=torch.float64, device=next(iter(weights.values())).device
-    )
-    update = Update(job.settings.optimizer, rate, views)
+    single = Single(job, member)
     progress = Progress(member, job.settings, stops=job.stops)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(member.seed)
         for step in range(1, job.settings.steps + 1):
-            progress.see(_step(model, weights, views, update, batches(step), job))
+            progress.see(single.step())
             if step % _EVERY == 0 or progress.is_done:
                 advance((step - 1) % _EVERY + 1)
             if progress.is_done:
                 break
-        return progress.outcome(*_held_out(model, job, diverged=progress.diverged))
+        held_out = (None, None) if progress.diverged else single.held_out()
+    return progress.outcome(*held_out)
 
 
-def _step(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    views: Mapping[str, Tensor],
-    update: Update,
-    batch: tuple[Any, Any],
-    job: Job,
-) -> float:
-    """One step; returns the loss before it."""
-    inputs, targets = batch
-    loss = job.data.loss(run(model, inputs), targets)
-    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-    gradients = {
-        name: gradient.unsqueeze(0)
-        for name, gradient in zip(weights, found, strict=True)
-        if gradient is not None
-    }
-    update.step(views, gradients)
-    return float(loss.detach())
+@final
+class Single:
+    """One member: its model and weights, and what the optimizer keeps of them.
+
+    Raises:
+        FaninError: for whatever the model, the loss or the data raise.
+    """
+
+    def __init__(self, job: Job, member: Member) -> None:
+        self._data, self._member, self._steps = job.data, member, 0
+        self._batches = job.data.batches(member.seed)
+        try:
+            self._model = built(job, member)
+        except Exception as error:
+            raise failed(error, member, 0) from error
+        weights = {n: one for n, one in self._model.named_parameters() if one.requires_grad}
+        require_weights(weights.values(), type(self._model).__name__)
+        self._names, self._weights = list(weights), list(weights.values())
+        # An axis for the one member, as the update has one: views of the weights.
+        self._views = {name: weight.detach().unsqueeze(0) for name, weight in weights.items()}
+        rates = torch.tensor([member.rate], dtype=torch.float64, device=self._weights[0].device)
+        self._update = Update(job.settings.optimizer, rates, self._views)
+
+    def step(self) -> float:
+        """One step on its next batch; returns the loss before it."""
+        self._steps += 1
+        try:
+            return self._step(*self._batches(self._steps))
+        except Exception as error:
+            raise failed(error, self._member, self._steps) from error
+
+    def _step(self, inputs: object, targets: object) -> float:
+        loss = self._data.loss(run(self._model, inputs), targets)
+        found = torch.autograd.grad(loss, self._weights, allow_unused=True)
+        gradients = {
+            name: gradient.unsqueeze(0)
+            for name, gradient in zip(self._names, found, strict=True)
+            if gradient is not None
+        }
+        self._update.step(self._views, gradients)
+        return float(loss.detach())
+
+    def held_out(self) -> tuple[float | None, float | None]:
+        """Loss and accuracy on the held-out data, where there are."""
+        if self._data.test is None:
+            return None, None
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                return scored(self._data, run(self._model, self._data.test[0]))
+        except Exception as error:
+            raise failed(error, self._member, self._steps) from error
+        finally:
+            self._model.train()
 
 
-@torch.no_grad()
-def _held_out(model: nn.Module, job: Job, *, diverged: bool) -> tuple[float | None, float | None]:
+def require_weights(weights: Any, model: str) -> None:  # noqa: ANN401 - anything that has a length
+    """Raises FaninError where nothing is trained."""
+    if not len(weights):
+        raise FaninError(
+            "there is nothing to train",
+            where=model,
+            found="no parameter that asks for a gradient",
+            fix="give a model with parameters, and requires_grad=True where they are trained",
+        )
+
+
+def scored(data: Data, output: Any) -> tuple[float | None, float | None]:  # noqa: ANN401 - a model's
     """Loss on the held-out data, and the share that is right for whole-number targets."""
-    if job.data.test is None or diverged:
+    if data.test is None:
         return None, None
-    inputs, targets = job.data.test
-    model.eval()
-    output = run(model, inputs)
-    loss = float(job.data.loss(output, targets))
-    return loss, accuracy(output, targets)
+    return float(data.loss(output, data.test[1])), accuracy(output, data.test[1])
 
 
 def accuracy(output: object, targets: object) -> float | None:

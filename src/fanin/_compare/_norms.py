@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, final
 import torch
 from torch import Tensor, nn
 
+from fanin._compare._facts import made
 from fanin._errors import FaninError
 from fanin._observe import run
 from fanin._site import Site
@@ -70,7 +71,7 @@ def maker_of(make_model: AnyMaker, norm: Norm, inputs: object) -> tuple[Maker, t
         return partial(make_model, norm), ()
     if norm is None:
         return make_model, ()
-    model = make_model()
+    model = made(make_model)
     found = _hidden_layers(model, trace(model, inputs))
     if norm == "batch":
         _require_features_last(model, found, inputs)
@@ -167,7 +168,7 @@ def _require_features_last(
     with torch.no_grad():
         run(model, inputs)
     for path, layer in layers.items():
-        if isinstance(layer, nn.Linear) and axes[path] != 2:
+        if isinstance(layer, nn.Linear) and axes.get(path, 2) != 2:
             found = f"{path} gives {axes[path]} axes"
             raise _unclear("batch norm behind a Linear is for outputs [batch, features]", found)
 

@@ -1,13 +1,13 @@
 """A rate for each start by one rule, on seeds that are used for nothing else."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Final
+from typing import Final, TypeAlias
 
 from fanin._compare._records import Member, Optimizer, Outcome, Settings, Trial
 
-__all__ = ["GRIDS", "best_rate", "is_on_edge", "next_rate", "search", "trials_of"]
+__all__ = ["GRIDS", "Trials", "best_rate", "is_on_edge", "next_rate", "search"]
 
 GRIDS: Final[Mapping[Optimizer, tuple[float, ...]]] = {
     "sgd": (0.01, 0.03, 0.1, 0.3),
@@ -16,31 +16,33 @@ GRIDS: Final[Mapping[Optimizer, tuple[float, ...]]] = {
 }
 """Half decades to begin with."""
 
-Outcomes = Callable[[Sequence[Member]], Sequence[Outcome]]
+Outcomes: TypeAlias = Callable[[Sequence[Member]], Sequence[Outcome]]
 """Trains members, or looks up what came of them."""
+Trials: TypeAlias = dict[str, list[Trial]]
+"""By start, a trial for each rate, from the smallest on."""
 
 
-def search(starts: Iterable[str], settings: Settings, outcomes: Outcomes) -> dict[str, float]:
-    """The best rate of each start; its grid is widened while the best one is on an edge.
+def search(
+    grids: Mapping[str, Sequence[float]],
+    settings: Settings,
+    outcomes: Outcomes,
+    may_widen: Callable[[], bool] = lambda: True,
+) -> Trials:
+    """Trials of every start, from its grid on, which is widened while the best is on an edge.
 
     A start that trains badly at one rate may train well at another, so that a comparison at a
-    single rate would compare luck.
+    single rate would compare luck. Where one rate was asked for, it is that one.
     """
-    tried = {start: sorted(settings.rates) for start in starts}
-    for _ in range(settings.widenings + 1):
-        known = trials_of(tried, settings, outcomes)
-        wider = {start: _wider(start, tried[start], known[start], settings) for start in tried}
-        if wider == tried:
-            break
+    tried = {start: sorted(rates) for start, rates in grids.items()}
+    while True:
+        known = _trials(tried, settings, outcomes)
+        wider = {start: _wider(known[start], settings) for start in tried}
+        if wider == tried or not may_widen():
+            return known
         tried = wider
-    known = trials_of(tried, settings, outcomes)
-    return {start: best_rate(known[start], settings) for start in tried}
 
 
-def trials_of(
-    tried: Mapping[str, Sequence[float]], settings: Settings, outcomes: Outcomes
-) -> dict[str, list[Trial]]:
-    """A trial for each start and rate, on the tuning seeds."""
+def _trials(tried: Mapping[str, Sequence[float]], settings: Settings, outcomes: Outcomes) -> Trials:
     members = [
         Member(start, rate, seed)
         for seed in settings.tuning_seeds
@@ -65,8 +67,8 @@ def _trial(start: str, rate: float, settings: Settings, found: Mapping[Member, O
 
 
 def best_rate(trials: Sequence[Trial], settings: Settings) -> float:
-    """Fewest seeds that fail, then fewest mean steps, then the smallest mean loss."""
-    return min(trials, key=lambda trial: _badness(trial, settings)).rate
+    """Fewest seeds that fail, then fewest mean steps, then the smallest mean loss and rate."""
+    return min(trials, key=lambda trial: (*_badness(trial, settings), trial.rate)).rate
 
 
 def _badness(trial: Trial, settings: Settings) -> tuple[float, float, float]:
@@ -76,27 +78,29 @@ def _badness(trial: Trial, settings: Settings) -> tuple[float, float, float]:
 
 def is_on_edge(trials: Sequence[Trial], settings: Settings) -> bool:
     """Whether beyond the best rate that was tried there may be a better one."""
-    rates = sorted(trial.rate for trial in trials)
-    return best_rate(trials, settings) in (rates[0], rates[-1])
+    rates = [trial.rate for trial in trials]
+    return best_rate(trials, settings) in (min(rates), max(rates))
 
 
-def _wider(
-    start: str, rates: Sequence[float], trials: Sequence[Trial], settings: Settings
-) -> list[float]:
-    own = [trial for trial in trials if trial.start == start]
-    best = best_rate(own, settings)
-    if best == rates[-1] and rates[-1] <= max(settings.rates) * 10 ** (settings.widenings / 2):
-        return [*rates, next_rate(best, up=True)]
-    if best == rates[0] and rates[0] >= min(settings.rates) * 10 ** (-settings.widenings / 2):
-        return [next_rate(best, up=False), *rates]
-    return list(rates)
+def _wider(trials: Sequence[Trial], settings: Settings) -> list[float]:
+    rates, best = [trial.rate for trial in trials], best_rate(trials, settings)
+    most = 10 ** (settings.widenings / 2)
+    if len(settings.rates) == 1:
+        return rates
+    if best == rates[-1] and (wider := next_rate(best, up=True)) < 2 * max(settings.rates) * most:
+        return [*rates, wider]
+    if best == rates[0] and (wider := next_rate(best, up=False)) > min(settings.rates) / most / 2:
+        return [wider, *rates]
+    return rates
 
 
 def next_rate(rate: float, *, up: bool) -> float:
     """The next half decade, with one digit.
 
-    >>> next_rate(0.01, up=True), next_rate(0.01, up=False)
-    (0.03, 0.003)
+    >>> next_rate(0.01, up=True), next_rate(0.01, up=False), next_rate(0.02, up=True)
+    (0.03, 0.003, 0.03)
     """
-    exponent = round(2 * math.log10(rate)) + (1 if up else -1)
+    # 3 stands for the square root of 10: a little less than half a decade counts as one.
+    halves = 2 * math.log10(rate)
+    exponent = math.floor(halves + 0.1) + 1 if up else math.ceil(halves - 0.1) - 1
     return float(f"{10 ** (exponent / 2):.0e}")

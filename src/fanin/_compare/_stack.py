@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from fanin._compare._loop import accuracy
+from fanin._compare._loop import scored
 from fanin._compare._records import Outcome
 from fanin._compare._train import Advance, Job, Progress, built
 from fanin._compare._update import Update, stacked
 
-__all__ = ["train_together"]
+__all__ = ["Stack", "train_together"]
 
 _Named: TypeAlias = dict[str, Tensor]
 _EVERY = 20
@@ -23,12 +23,11 @@ _EVERY = 20
 
 def train_together(job: Job, advance: Advance) -> list[Outcome]:
     """All members at once; the same as one by one up to the rounding of single products."""
-    stack = _Stack(job)
-    batches = job.data.batches(job.members[0].seed)
+    stack = Stack(job)
     losses: list[Tensor] = []
-    with _quiet():
+    with quiet():
         for step in range(1, job.settings.steps + 1):
-            losses.append(stack.step(*batches(step)))
+            losses.append(stack.step())
             if step % _EVERY == 0 or step == job.settings.steps:
                 advance(len(losses) * len(stack.places))
                 stack.read(torch.stack(losses, 1).tolist())
@@ -40,7 +39,7 @@ def train_together(job: Job, advance: Advance) -> list[Outcome]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without vmap's warnings of operations that it does one member at a time."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")
@@ -48,12 +47,13 @@ def _quiet() -> Iterator[None]:
 
 
 @final
-class _Stack:
+class Stack:
     """Weights and buffers with an axis of members in front, and what is known of each member."""
 
     def __init__(self, job: Job) -> None:
         models = [built(job, member) for member in job.members]
-        self._job, self._base = job, models[0]
+        self._job, self._base, self._steps = job, models[0], 0
+        self._batches = job.data.batches(job.members[0].seed)
         trained = {name for name, one in self._base.named_parameters() if one.requires_grad}
         self._weights = stacked(
             {n: p for n, p in model.named_parameters() if n in trained} for model in models
@@ -61,8 +61,13 @@ class _Stack:
         self._others = stacked(
             {n: p for n, p in _named(model) if n not in trained} for model in models
         )
-        rates = torch.tensor([member.rate for member in job.members], dtype=torch.float64)
-        self._update = Update(job.settings.optimizer, rates, self._weights)
+        self._device = next(iter(self._weights.values())).device
+        rates = [member.rate for member in job.members]
+        self._update = Update(
+            job.settings.optimizer,
+            torch.tensor(rates, dtype=torch.float64, device=self._device),
+            self._weights,
+        )
         self.progress = [Progress(member, job.settings, stops=job.stops) for member in job.members]
         self.places = list(range(len(models)))
         self.outcomes: dict[int, Outcome] = {}
@@ -79,8 +84,10 @@ class _Stack:
             return functional_call(self._base, own, (), dict(inputs))
         return functional_call(self._base, own, inputs)
 
-    def step(self, inputs: object, targets: object) -> Tensor:
-        """One step of every member; returns the losses before it [members]."""
+    def step(self) -> Tensor:
+        """One step of every member on the next batch; returns the losses before it [members]."""
+        self._steps += 1
+        inputs, targets = self._batches(self._steps)
         gradients, losses = self._slopes(self._weights, self._others, inputs, targets)
         self._update.step(self._weights, gradients)
         found: Tensor = losses.detach()
@@ -111,7 +118,7 @@ class _Stack:
 
     def _keep(self, rows: list[int]) -> None:
         self.places = [self.places[row] for row in rows]
-        index = torch.tensor(rows, dtype=torch.int64)
+        index = torch.tensor(rows, dtype=torch.int64, device=self._device)
         for tensors in (self._weights, self._others):
             for name in list(tensors):
                 tensors[name] = tensors[name][index]
@@ -126,7 +133,7 @@ class _Stack:
         self._base.eval()
         output = self._output(weights, others, test[0])
         self._base.train()
-        return float(self._job.data.loss(output, test[1])), accuracy(output, test[1])
+        return scored(self._job.data, output)
 
 
 def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

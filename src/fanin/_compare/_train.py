@@ -1,9 +1,9 @@
 """Train members that share a seed: on the same batches, each from its start at its rate."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
-from statistics import fmean
+from math import fsum, inf, isfinite
 from typing import TypeAlias, final
 
 import torch
@@ -11,14 +11,15 @@ from torch import nn
 
 from fanin._compare._data import Data
 from fanin._compare._records import Member, Outcome, Settings, Way
+from fanin._errors import FaninError
 from fanin._plan import Plan
 
-__all__ = ["Advance", "Job", "Progress", "Start", "built", "train"]
+__all__ = ["Advance", "Job", "ModelMaker", "Progress", "Start", "built", "failed", "train"]
 
 Start: TypeAlias = Plan | None
 """The plan that is drawn; None for the model as it was made."""
 Advance: TypeAlias = Callable[[int], None]
-"""Told of member steps that were done."""
+"""Told of member steps that were done, or turned out not to be needed."""
 ModelMaker: TypeAlias = Callable[[], nn.Module]
 
 
@@ -59,12 +60,63 @@ def built(job: Job, member: Member) -> nn.Module:
 
 
 def train(job: Job, advance: Advance = lambda _: None) -> list[Outcome]:
-    """The outcomes of a job, in the order of its members."""
+    """The outcomes of a job, in the order of its members.
+
+    ``advance`` is told of ``job.size`` member steps in all.
+
+    Raises:
+        FaninError: for a model, loss or data that fail; it names the member and the step.
+    """
     from fanin._compare._loop import train_one_by_one
+
+    told = _Told(advance, job.size)
+    found = _together(job, told) if job.way == "together" else None
+    if found is None:
+        found = train_one_by_one(job, told)
+    told(job.size)
+    return found
+
+
+def _together(job: Job, advance: Advance) -> list[Outcome] | None:
+    """None where the stack fails: one by one a member says what it was, or does without."""
     from fanin._compare._stack import train_together
 
-    run = train_together if job.way == "together" else train_one_by_one
-    return run(job, advance)
+    try:
+        return train_together(job, advance)
+    except Exception:  # noqa: BLE001 - whatever a user's model does in the middle of a training
+        return None
+
+
+@final
+@dataclass(slots=True)
+class _Told:
+    """Passes on no more than there is."""
+
+    advance: Advance
+    left: int
+
+    def __call__(self, amount: int) -> None:
+        amount = min(amount, self.left)
+        self.left -= amount
+        if amount:
+            self.advance(amount)
+
+
+def failed(error: Exception, member: Member, step: int) -> FaninError:
+    """The error of a member's training in four beats; step 0 is its start."""
+    when = f"step {step}" if step else "before its first step"
+    who = f"start {member.start}, rate {member.rate:g}, seed {member.seed}, {when}"
+    if isinstance(error, FaninError):
+        return FaninError(
+            error.what, where=f"{who}: {error.where}", found=error.found, fix=error.fix
+        )
+    text = str(error).strip() or "no message"
+    return FaninError(
+        "a training failed",
+        where=who,
+        found=f"{type(error).__name__}: {text}".replace("\n", "\n         "),
+        fix="mend what raised it: the model, the loss or the data",
+    )
 
 
 @final
@@ -73,37 +125,37 @@ class Progress:
 
     def __init__(self, member: Member, settings: Settings, *, stops: bool) -> None:
         self.member, self._settings, self._stops = member, settings, stops
-        self._losses: list[float] = []
+        self._recent: deque[float] = deque(maxlen=settings.window)
         self._curve: list[float] = []
-        self._first = inf
+        self._bound = inf
         self.steps: int | None = None
         self.diverged = False
 
     def see(self, loss: float) -> None:
         """One more step's loss."""
-        settings = self._settings
-        self._losses.append(loss)
-        number = len(self._losses)
-        self._first = min(self._first, loss) if number == 1 and isfinite(loss) else self._first
-        if not isfinite(loss) or loss > settings.diverged * max(self._first, 1.0):
+        settings, curve = self._settings, self._curve
+        if not curve:
+            self._bound = settings.diverged * max(loss, 1.0)
+        if not isfinite(loss) or loss > self._bound:
             self.diverged = True
             return
+        self._recent.append(loss)
         running = float(f"{self.running:.5g}")
-        self._curve.append(running)
-        has_window = number >= settings.window
-        if self.steps is None and settings.target is not None and has_window:
-            self.steps = number if running <= settings.target else None
+        curve.append(running)
+        if self.steps is None and settings.target is not None and len(curve) >= settings.window:
+            self.steps = len(curve) if running <= settings.target else None
 
     @property
     def running(self) -> float:
         """The mean loss over the last batches; infinite after a divergence."""
-        return inf if self.diverged else fmean(self._losses[-self._settings.window :])
+        # fsum is exact, so that no mean depends on what a running sum has lost before.
+        return inf if self.diverged else fsum(self._recent) / len(self._recent)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing more is to be learned from this member."""
         arrived = self._stops and self.steps is not None
-        return self.diverged or arrived or len(self._losses) >= self._settings.steps
+        return self.diverged or arrived or len(self._curve) >= self._settings.steps
 
     def outcome(self, test_loss: float | None, accuracy: float | None) -> Outcome:
         """What came of it."""

@@ -1,62 +1,103 @@
 """Together or one by one: whichever is right, and then whichever is faster on this machine."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from math import isclose
+from typing import Final, TypeAlias
 
 import torch
 
+from fanin._compare._loop import Single
 from fanin._compare._records import Way
-from fanin._compare._train import Job, built, train
-from fanin._observe import run
+from fanin._compare._stack import Stack, quiet
+from fanin._compare._train import Job
 
 __all__ = ["choose_way"]
 
-_STEPS: Final = 4
 _MEMBERS: Final = 4
+_ROUNDS: Final = 6
+_LONG: Final = 0.05
+"""Seconds of a step from which on there is little to gain: a stack saves calls, not products."""
+_ALIKE: Final = 1e-3
+
+_Round: TypeAlias = tuple[float, list[float]]
+"""Seconds for a step of every member, and their losses before it."""
 
 
 def choose_way(job: Job) -> tuple[Way, str, float]:
     """How the members of ``job`` are to be trained, why, and seconds for a step of one member.
 
     One by one where the model draws numbers as it runs (dropout), as a stack would draw others;
-    where it does not run as a stack; and where a few steps of that take longer.
+    where it does not run as a stack, or has other losses in one; and where a few steps of that take
+    longer. The seconds have a step's share of building a model and of its held-out data in them.
     """
-    few = replace(
-        job,
-        members=tuple(job.members[:_MEMBERS]),
-        settings=replace(job.settings, steps=_STEPS, target=None),
-    )
-    alone = _seconds(replace(few, way="one by one")) / few.size
-    if len(few.members) == 1:
-        return "one by one", "there is one member", alone
-    if _draws(job):
-        return "one by one", "the model draws random numbers as it runs", alone
-    try:
-        together = _seconds(replace(few, way="together")) / few.size
-    except Exception as error:  # noqa: BLE001 - whatever a user's model does under vmap
-        said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        return "one by one", f"the model does not run as a stack: {said}", alone
-    if together <= alone:
-        return "together", f"{alone / together:.1f} times as fast as one by one", together
-    return "one by one", f"{together / alone:.1f} times as fast as together", alone
+    few = replace(job, members=job.members[:_MEMBERS])
+    with torch.random.fork_rng(devices=[]):
+        began = time.perf_counter()
+        singles = [Single(few, member) for member in few.members]
+        singles[0].held_out()
+        once = (time.perf_counter() - began) / len(singles) / job.settings.steps
+        state = torch.get_rng_state()
+        first = _round(lambda: [one.step() for one in singles])
+        draws = not torch.equal(state, torch.get_rng_state())
+        reason = _against_a_stack(first, draws=draws)
+        if reason is not None:
+            return "one by one", reason, _each([first]) + once
+        try:
+            alone, together = _raced(few, singles, first)
+        except Exception as error:  # noqa: BLE001 - whatever a user's model does under vmap
+            said = str(error).strip().partition("\n")[0][:100] or type(error).__name__
+            return "one by one", f"the model does not run as a stack: {said}", _each([first]) + once
+    return _faster(alone, together, once)
 
 
-def _seconds(job: Job) -> float:
-    """Of the second of two runs: the first one makes what torch keeps."""
-    train(job)
+def _against_a_stack(first: _Round, *, draws: bool) -> str | None:
+    """Why none is tried."""
+    seconds = _each([first])
+    if len(first[1]) == 1:
+        return "there is one member"
+    if draws:
+        return "the model draws random numbers as it runs"
+    if seconds > _LONG:
+        return f"a step takes {seconds * 1e3:.0f} ms, of which a stack would save little"
+    return None
+
+
+def _raced(job: Job, singles: Sequence[Single], first: _Round) -> tuple[list[_Round], list[_Round]]:
+    """Some rounds of both, in turn, so that both meet the same machine."""
+    with quiet():
+        stack = Stack(job)
+        alone, together = [first], [_round(lambda: stack.step().tolist())]
+        for _ in range(min(_ROUNDS, job.settings.steps) - 1):
+            alone.append(_round(lambda: [one.step() for one in singles]))
+            together.append(_round(lambda: stack.step().tolist()))
+    return alone, together
+
+
+def _faster(alone: list[_Round], together: list[_Round], once: float) -> tuple[Way, str, float]:
+    one, other = _each(alone), _each(together)
+    if not _agree(alone, together):
+        return "one by one", "in a stack the model has other losses", one + once
+    if other <= one:
+        return "together", f"{one / other:.1f} times as fast as one by one", other + once
+    return "one by one", f"{other / one:.1f} times as fast as together", one + once
+
+
+def _round(step: Callable[[], list[float]]) -> _Round:
     began = time.perf_counter()
-    train(job)
-    return time.perf_counter() - began
+    losses = step()
+    return time.perf_counter() - began, losses
 
 
-def _draws(job: Job) -> bool:
-    """Whether a run of the model moves torch's generator."""
-    member = job.members[0]
-    model = built(job, member)
-    inputs, _ = job.data.batches(member.seed)(1)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        before = torch.get_rng_state()
-        run(model, inputs)
-        return not torch.equal(before, torch.get_rng_state())
+def _each(rounds: list[_Round]) -> float:
+    """Seconds for one member in the fastest round; the first one makes what torch keeps."""
+    return min(seconds / len(losses) for seconds, losses in rounds[1:] or rounds)
+
+
+def _agree(alone: list[_Round], together: list[_Round]) -> bool:
+    return all(
+        isclose(one, other, rel_tol=_ALIKE) or not abs(one) < float("inf")
+        for (_, own), (_, others) in zip(alone, together, strict=True)
+        for one, other in zip(own, others, strict=True)
+    )

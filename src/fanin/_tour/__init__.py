@@ -1,8 +1,7 @@
-"""The tour: what starting weights do, measured here and now on real digits.
+"""The tour: what starting weights do, shown on real digits with the library's own parts.
 
-``data`` and ``nets`` are what it looks at; ``first_layer`` and ``signal`` measure before training;
-``training`` trains many nets at once, ``rates`` chooses their learning rates, ``scores`` compares;
-``story`` and ``pictures`` show the ``results``, which are all the numbers there are.
+``nets`` and ``data`` are what it looks at; ``measure`` audits, initializes and compares them;
+``story`` and ``page`` show the ``results``, which are all the numbers there are.
 """
 
 from fanin._tour.main import tour

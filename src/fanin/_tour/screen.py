@@ -1,20 +1,21 @@
 """Where the tour is shown: the story on standard output, progress on standard error."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import final
+from typing import TypeAlias, final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from fanin._text import WIDTH, plain
 from fanin._tour.story import Block
-from fanin._tour.workers import Report
 
-__all__ = ["progress", "show"]
+__all__ = ["Report", "progress", "show"]
 
 HEADING = "bold cyan"
+Report: TypeAlias = Callable[[float, int], None]
+"""Told now and then of the work done and the work in all."""
 
 
 def show(blocks: Sequence[Block]) -> None:
@@ -22,9 +23,10 @@ def show(blocks: Sequence[Block]) -> None:
     console = Console(width=WIDTH, highlight=False, markup=False, emoji=False, soft_wrap=True)
     encoding = sys.stdout.encoding or "utf-8"
     for block in blocks:
-        if block.is_heading:
+        is_heading, text = block.kind == "heading", plain(block.text, encoding)
+        if is_heading:
             console.print()
-        console.print(plain(block.text, encoding), style=HEADING if block.is_heading else None)
+        console.print(text, style=HEADING if is_heading else None)
         console.print()
 
 
@@ -44,7 +46,7 @@ def progress(what: str) -> Iterator[Report]:
     )
     task = bar.add_task(what)
 
-    def report(done: int, total: int) -> None:
+    def report(done: float, total: int) -> None:
         bar.start()
         bar.update(task, completed=done, total=total)
 
@@ -59,7 +61,7 @@ class _Quarters:
     def __init__(self, what: str, console: Console) -> None:
         self.what, self.console, self.next = what, console, 0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: float, total: int) -> None:
         if 4 * done >= self.next * total:
-            self.console.print(f"{self.what}: {100 * done // total} %", highlight=False)
-            self.next = 4 * done // total + 1
+            self.console.print(f"{self.what}: {int(100 * done / total)} %", highlight=False)
+            self.next = int(4 * done / total) + 1

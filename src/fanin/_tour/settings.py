@@ -1,98 +1,102 @@
-"""What one tour does: which nets, how long, with which seeds and learning rates."""
+"""What one tour does: which nets, how long, with which recipes and seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from itertools import product
+from typing import Final, final
 
-from fanin._errors import FaninError
-from fanin._tour.data import CLASSES, PIXELS
-from fanin._tour.nets import Network, Start, deep_net, simple_net
+from fanin import recipes
+from fanin._errors import FaninError, nearest
+from fanin._tour.nets import SIMPLE_NET, TEN_LAYERS, Network
+from fanin.recipes import Recipe
 
-__all__ = ["LINEAR", "Settings", "fast_settings", "full_settings", "rate"]
+__all__ = ["OWN", "Settings", "fast_settings", "full_settings"]
 
-LINEAR = Network("linear classifier", (PIXELS, CLASSES))
-"""No hidden layer: how far the task goes without depth, for scale."""
-
-DEPTHS = (3, 10, 30)
-MOST_SEEDS = 1 << 32
+OWN: Final = "own"
+"""The name of the start that a model is made with."""
+_MOST_SEEDS: Final = 1 << 20
+_SEEDS_EACH: Final = 10_000
+"""More than a comparison uses, so that no two tours share any."""
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that decides a tour's numbers.
+    """All that decides a tour's numbers; a training is ``steps`` of plain SGD.
 
-    A training is ``steps`` of plain SGD on batches of ``batch``. Its running loss is the mean
-    training loss of the last ``window`` steps; it has reached the target when that is at or below
-    ``target``. Learning rates are chosen on ``tuning_seeds`` alone, from the half-decades
-    ``grid``, widened up to ``widenings`` times by a step at each end where the best rate lies.
-    ``scoring_seeds``, which no choice has seen, give what is reported.
+    It arrives when its mean training loss over some batches is at most ``target``.
     """
 
-    starts: tuple[Start, ...]
+    recipes: dict[str, Recipe | None]
     networks: tuple[Network, ...]
-    depths: tuple[int, ...]
     seed: int
-    tuning_seeds: tuple[int, ...]
-    scoring_seeds: tuple[int, ...]
-    grid: tuple[int, ...]
-    widenings: int
+    tuning_seeds: int
+    scoring_seeds: int
     steps: int = 400
-    batch: int = 64
-    window: int = 20
     target: float = 0.3
-    check_every: int = 20
+
+    @property
+    def first_seed(self) -> int:
+        """Of the trainings."""
+        return _SEEDS_EACH * self.seed
 
 
-def rate(half_decade: int) -> float:
-    """The learning rate of a half-decade: 0 is 1, -1 is 0.3, -2 is 0.1.
+def full_settings(names: Sequence[str], seed: int) -> Settings:
+    """Both nets, each without and with batch norm.
 
-    >>> [rate(half_decade) for half_decade in (-3, -2, -1, 0, 1)]
-    [0.03, 0.1, 0.3, 1.0, 3.0]
+    Raises:
+        FaninError: for a name that is no recipe's, one given twice, or none; for a seed out of
+            range.
     """
-    decade, odd = divmod(half_decade, 2)
-    return float(f"{3 if odd else 1}e{decade}")
-
-
-def full_settings(starts: tuple[Start, ...], seed: int) -> Settings:
-    """Every net with and without batch norm, five scoring seeds."""
-    networks = [make(batch_norm=norm) for norm in (False, True) for make in (simple_net, _deep)]
+    nets = product((SIMPLE_NET, TEN_LAYERS), (False, True))
     return Settings(
-        starts,
-        (LINEAR, *networks),
-        DEPTHS,
-        seed,
-        tuning_seeds=_seeds(seed, 50, 2),
-        scoring_seeds=_seeds(seed, 0, 5),
-        grid=(-4, -3, -2, -1, 0),
-        widenings=2,
+        recipes=_recipes(names),
+        networks=tuple(Network(name, batch_norm) for name, batch_norm in nets),
+        seed=_checked(seed),
+        tuning_seeds=2,
+        scoring_seeds=6,
     )
 
 
-def fast_settings(starts: tuple[Start, ...], seed: int) -> Settings:
-    """A shorter look: batch norm for the deep net alone, three scoring seeds, a grid of four."""
+def fast_settings(names: Sequence[str], seed: int) -> Settings:
+    """A shorter look: the deep net alone, on fewer seeds; errors as `full_settings`."""
     return Settings(
-        starts,
-        (simple_net(), _deep(), _deep(batch_norm=True)),
-        DEPTHS,
-        seed,
-        tuning_seeds=_seeds(seed, 50, 1),
-        scoring_seeds=_seeds(seed, 0, 3),
-        grid=(-4, -3, -2, -1),
-        widenings=0,
+        recipes=_recipes(names),
+        networks=(Network(TEN_LAYERS), Network(TEN_LAYERS, batch_norm=True)),
+        seed=_checked(seed),
+        tuning_seeds=1,
+        scoring_seeds=4,
     )
 
 
-def _deep(*, batch_norm: bool = False) -> Network:
-    return deep_net(10, batch_norm=batch_norm)
-
-
-def _seeds(seed: int, first: int, count: int) -> tuple[int, ...]:
-    """Seeds that no other tour's seed and no other use share."""
-    if not 0 <= seed < MOST_SEEDS:
+def _recipes(names: Sequence[str]) -> dict[str, Recipe | None]:
+    if not names or len(set(names)) < len(names):
         raise FaninError(
-            "the seed is out of range",
-            where="fanin tour --seed",
-            found=seed,
-            fix=f"give an integer from 0 to {MOST_SEEDS - 1}",
+            "no recipe is named" if not names else "a recipe is named twice",
+            where="fanin tour --recipes",
+            found=", ".join(names) or "nothing",
+            fix="name one or more, each once, such as own,kaiming,steady",
         )
-    return tuple(100 * seed + first + index for index in range(count))
+    return {name: None if name == OWN else _named(name) for name in names}
+
+
+def _named(name: str) -> Recipe:
+    if name in recipes.names():
+        return recipes.named(name)
+    raise FaninError(
+        "there is no recipe of this name",
+        where="fanin tour --recipes",
+        found=repr(name),
+        fix=f"use one of: {nearest(name, (OWN, *recipes.names()))}",
+    )
+
+
+def _checked(seed: int) -> int:
+    if 0 <= seed < _MOST_SEEDS:
+        return seed
+    raise FaninError(
+        "the seed is out of range",
+        where="fanin tour --seed",
+        found=seed,
+        fix=f"give an integer from 0 to {_MOST_SEEDS - 1}",
+    )

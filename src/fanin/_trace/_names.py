@@ -47,8 +47,9 @@ def canonical_name(model: nn.Module, path: str) -> str:
         owners = _WRAPPERS.get(part, ())
         if not any(kind.__name__ in owners for kind in type(module).__mro__):
             kept.append(part)
-        inner = getattr(module, part, None)
-        module = inner if isinstance(inner, nn.Module) else module
+        # As an attribute a parametrized weight would be computed.
+        inner = module._modules.get(part)  # noqa: SLF001 - named_children would list all of them
+        module = module if inner is None else inner
     return ".".join(kept)
 
 

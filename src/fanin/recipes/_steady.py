@@ -16,6 +16,7 @@ from fanin.initializers import (
     ForgetGate,
     Initializer,
     LooksLinear,
+    Normal,
     Orthogonal,
     Uniform,
     VarianceScaling,
@@ -122,6 +123,9 @@ def _readout(site: Site, layout: Layout, beside: Around) -> Choice:
 
 
 def _table(site: Site, layout: Layout, beside: Around) -> Choice:  # noqa: ARG001
+    if beside.scores:
+        why = "Its rows are added to attention's scores: small, so that no position leads."
+        return Choice(Normal(0.02, cut=2), why)
     if beside.beside_tied and "readout" not in site.other_roles:
         return Choice(
             VarianceScaling(1.0, fan="out"),

@@ -16,13 +16,15 @@ __all__ = ["ALONE", "Around", "around"]
 class Around:
     """A bias's ``weight``; a ``branch`` weight's ``factor``, L^(-1 / 2m).
 
-    ``beside_tied``: a table, and one of the same width is the readout too.
+    ``beside_tied``: a table, and one of the same width is the readout too. ``scores``: a table
+    whose rows are added to attention's scores.
     """
 
     weight: Site | None
     factor: float
     branch: bool = False
     beside_tied: bool = False
+    scores: bool = False
 
 
 ALONE: Final = Around(None, 1.0)
@@ -34,12 +36,19 @@ def around(sites: Sequence[Site]) -> Mapping[str, Around]:
     known = {site.name: site for site in sites}
     found = {name: Around(None, factor, branch=True) for name, factor in _factors(sites).items()}
     tied = {_width(site) for site in sites if "readout" in site.other_roles}
+    widths = {site.layout.fan_in for site in sites if _reads(site) and is_matrix(site.layout)}
     for site in sites:
         if site.role == "bias":
             found[site.name] = Around(known.get(_weight_name(site.name)), 1.0)
         elif site.role == "embedding":
-            found[site.name] = Around(None, 1.0, beside_tied=_width(site) in tied)
+            # Rows that no weight is as wide as are added to something else than a signal.
+            scores = "elementwise" in site.other_roles and _width(site) not in widths
+            found[site.name] = Around(None, 1.0, beside_tied=_width(site) in tied, scores=scores)
     return found
+
+
+def _reads(site: Site) -> bool:
+    return site.role not in ("embedding", "bias")
 
 
 def _width(table: Site) -> float:

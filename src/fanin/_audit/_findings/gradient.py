@@ -155,13 +155,34 @@ def _reads(net: Net, state: ParameterState) -> bool:
     return any(one.place.kind == "recurrent" and one.place.signal.second_moment > 0 for one in own)
 
 
+def _is_shut(net: Net, state: ParameterState) -> bool:
+    """Whether every way on is multiplied by zeros, as a branch that stochastic depth leaves out."""
+    start = net.place_of(state.name)
+    if start is None:
+        return False
+    seen, waiting = {start}, [start]
+    while waiting:
+        readers = net.readers[waiting.pop()]
+        if not readers:
+            return False
+        on = [one for one in readers if not _is_left_out(net.places[one])]
+        waiting += [one for one in on if one not in seen]
+        seen.update(on)
+    return True
+
+
+def _is_left_out(place: Place) -> bool:
+    return place.stochastic and place.signal.second_moment == 0
+
+
 def no_gradient(net: Net) -> Iterator[Finding]:
     """Weights at which exactly no gradient arrives, and no zero that is meant explains it."""
     # Over one position a softmax is 1, and what makes its scores has no gradient.
     counted = MATRICES - {"query", "key", "embedding"}
     states = [one for one in net.states.values() if one.role in counted and one.trainable]
     ran = [one for one in states if net.sites[one.name].ran_in in ("evaluation", "training")]
-    found = [one for one in ran if one.gradient == 0 and not is_zero(one) and _reads(net, one)]
+    idle = [one for one in ran if one.gradient == 0 and not is_zero(one)]
+    found = [one for one in idle if _reads(net, one) and not _is_shut(net, one)]
     meant = counted | {"norm_scale", "branch_scale"}
     if found and not any(is_zero(one) and one.role in meant for one in net.states.values()):
         is_recurrent = found[0].role == "recurrent"
