@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+import audit
 import calibrate
 import fills
 import orthogonal
 import plan
+import scale
 import start_up
 import tracing
 from fanin import __version__
@@ -36,6 +38,9 @@ SECTIONS = {
     "trace": ("Tracing", tracing.ratios),
     "meta": ("A model without memory", tracing.without_memory),
     "plan": ("Plan and apply", plan.applying),
+    "audit": ("Auditing", audit.audits),
+    "audit-memory": ("The memory of an audit", audit.memory),
+    "scale": ("Scales that train", scale.bands),
     "calibrate": ("Calibration in one pass", calibrate.calibrate),
     "start-up": ("Start-up", start_up.start_up),
 }

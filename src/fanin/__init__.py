@@ -12,7 +12,7 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin import initializers, nn, recipes, theory
     from fanin._audit import Finding, Limits, Report, audit
-    from fanin._compare import Comparison, compare
+    from fanin._compare import Comparison, ScaleSweep, compare, sweep_scale
     from fanin._errors import FaninError
     from fanin._fill import fill
     from fanin._gains import Gated, Moments, gain, moments
@@ -37,6 +37,7 @@ __all__ = [
     "Receipt",
     "Report",
     "Residual",
+    "ScaleSweep",
     "Site",
     "Trace",
     "__version__",
@@ -52,13 +53,14 @@ __all__ = [
     "nn",
     "plan",
     "recipes",
+    "sweep_scale",
     "theory",
     "trace",
 ]
 
 _HOME = {
     "_audit": ("Finding", "Limits", "Report", "audit"),
-    "_compare": ("Comparison", "compare"),
+    "_compare": ("Comparison", "ScaleSweep", "compare", "sweep_scale"),
     "_errors": ("FaninError",),
     "_fill": ("fill",),
     "_gains": ("Gated", "Moments", "gain", "moments"),

@@ -184,6 +184,14 @@ class Finding:
     ``code`` names the kind, as in the reference of findings. ``measured`` and ``expected`` are
     texts with units. ``reason`` is one sentence, ``remedy`` code that can be pasted: it names
     ``model`` and ``batch``. ``also`` are other places with the same trouble.
+
+    >>> import fanin, torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    >>> _ = fanin.initialize(net, torch.randn(16, 8), seed=0)
+    >>> _ = torch.nn.init.constant_(net[0].weight, torch.nan)
+    >>> found = fanin.audit(net, torch.randn(16, 8)).findings[0]
+    >>> found.code, found.severity, found.where
+    ('not-finite', 'error', '0.weight')
     """
 
     code: str

@@ -34,6 +34,12 @@ class Report:
 
     A value without tensors. ``places`` are the operations in the order of the run, ``layers`` those
     at which a weight multiplied. ``notes`` say what was not measured, and what was assumed.
+
+    >>> import fanin, torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> report = fanin.audit(net, torch.randn(16, 8))
+    >>> [place.name for place in report.layers], report.ok
+    (['0', '2'], True)
     """
 
     model: str

@@ -2,5 +2,7 @@
 
 from fanin._compare._compare import compare
 from fanin._compare._comparison import Comparison
+from fanin._compare._scale import sweep_scale
+from fanin._compare._scale_result import ScaleSweep
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "ScaleSweep", "compare", "sweep_scale"]

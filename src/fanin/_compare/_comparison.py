@@ -39,6 +39,17 @@ class Comparison:
     """Short trainings of one model from several starts, each at its own best rate.
 
     ``trials`` chose the rates, on tuning seeds; ``outcomes`` are what counts, on other seeds.
+
+    >>> import fanin, torch
+    >>> x = torch.randn(64, 4)
+    >>> found = fanin.compare(
+    ...     lambda: torch.nn.Linear(4, 1),
+    ...     {"own": None, "zero": lambda _: fanin.initializers.Zeros},
+    ...     (x, x.sum(1, keepdim=True)),
+    ...     rates=[0.01], steps=20, tuning_seeds=1, scoring_seeds=2,
+    ... )
+    >>> found.reference, len(found.of("zero")), found.settings.steps
+    ('own', 2, 20)
     """
 
     model: str

@@ -97,6 +97,15 @@ class ScaleSweep:
 
     Raises:
         FaninError: for comparisons that are not of these norms and factors.
+
+    >>> import fanin, torch
+    >>> x = torch.randn(64, 4)
+    >>> sweep = fanin.sweep_scale(
+    ...     lambda: torch.nn.Linear(4, 1), (x, x.sum(1, keepdim=True)), norms=(None,),
+    ...     factors=(1,), target=10, steps=20, rates=[0.01], tuning_seeds=1, scoring_seeds=1,
+    ... )
+    >>> sweep.band(None).decades
+    0.0
     """
 
     model: str

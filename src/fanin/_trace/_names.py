@@ -48,7 +48,8 @@ def canonical_name(model: nn.Module, path: str) -> str:
         if not any(kind.__name__ in owners for kind in type(module).__mro__):
             kept.append(part)
         # As an attribute a parametrized weight would be computed.
-        inner = module._modules.get(part)  # noqa: SLF001 - named_children would list all of them
+        children = module._modules  # noqa: SLF001 - named_children would list all of them
+        inner = children[part] if part in children else None  # noqa: SIM401 - scripted ones have no get
         module = module if inner is None else inner
     return ".".join(kept)
 
