@@ -1,102 +1,61 @@
-"""A tour in little, without worker processes, and made-up scores: what the tour's tests share."""
+"""A tour in little, without worker processes, and made-up trainings: what its tests share."""
 
-import dataclasses
-import types
-import typing
+from concurrent.futures import Future
+from dataclasses import replace
 
+from fanin._compare import Comparison
+from fanin._compare._comparison import Contestant
+from fanin._compare._records import Member, Outcome, Settings
 from fanin._tour.data import load_digits
-from fanin._tour.nets import deep_net, find_start, find_starts, simple_net
-from fanin._tour.proof import after_training
-from fanin._tour.rates import Choice
-from fanin._tour.scores import score
-from fanin._tour.settings import LINEAR, Settings
-from fanin._tour.story import before_training, opening
-from fanin._tour.training import Trained, train
-from fanin._tour.workers import one_thread
+from fanin._tour.measure import measure_starts, train_networks
+from fanin._tour.nets import SIMPLE_NET, Network
+from fanin._tour.results import Training
+from fanin._tour.settings import fast_settings
+
+NETS = (Network(SIMPLE_NET), Network(SIMPLE_NET, batch_norm=True))
 
 
-def do_nothing(_):
-    """Neither progress nor story."""
+class Here:
+    """An executor without processes."""
+
+    def submit(self, function, /, *args):
+        future = Future()
+        future.set_result(function(*args))
+        return future
 
 
-def run_here(trainings, *, later=0):
-    """A `Run` without worker processes."""
+def say_nothing(_done, _total):
+    """No progress."""
+
+
+def small_settings():
+    settings = fast_settings(["own", "kaiming"], 0)
+    return replace(settings, networks=NETS, scoring_seeds=3, steps=60, target=1.2)
+
+
+def small_tour(executor, advance=say_nothing):
+    """Results of two nets, trained for a second or two."""
     digits = load_digits()
-    with one_thread():
-        return [train(training, digits, do_nothing) for training in trainings]
+    return train_networks(measure_starts(0, digits), small_settings(), digits, executor, advance)
 
 
-def small_settings(seed=0, **changes):
+def made_training(steps, *, batch_norm=False, budget=500):
+    """A net whose starts arrive at these steps, a list for each start with one for each seed."""
+    seeds = tuple(range(len(next(iter(steps.values())))))
     settings = Settings(
-        find_starts(["torch_default", "kaiming_normal"]),
-        (
-            LINEAR,
-            simple_net(),
-            deep_net(3),
-            deep_net(3, batch_norm=True),
-            simple_net(batch_norm=True),
-        ),
-        depths=(3, 5),
-        seed=seed,
-        tuning_seeds=(100 * seed + 50,),
-        scoring_seeds=(100 * seed, 100 * seed + 1),
-        grid=(-3, -2),
-        widenings=1,
-        steps=60,
-        target=1.2,
+        optimizer="sgd", steps=budget, target=0.5, rates=(0.1,), scoring_seeds=seeds
     )
-    return dataclasses.replace(settings, **changes)
-
-
-def read(kind, data):
-    """The value of this type that was written as this JSON."""
-    if data is None:
-        return None
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: read(hints[name], value) for name, value in data.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (list, tuple):
-        return origin(read(arguments[0], value) for value in data)
-    if origin in (types.UnionType, typing.Union):
-        return read(next(one for one in arguments if one is not type(None)), data)
-    return data
-
-
-def whole_story(results):
-    names = [row.start for row in results.first_layer]
-    return [
-        *opening(names, results.conditions.seed),
-        *before_training(results.first_layer, results.depth),
-        *after_training(results),
+    outcomes = [
+        Outcome(member=Member(name, 0.1, seed), steps=own[seed], loss=0.4, accuracy=0.9)
+        for seed in seeds
+        for name, own in steps.items()
     ]
-
-
-def made_cell(steps, shares=None, *, batch_norm=False):
-    """A cell scored from made-up trainings, by the code that scores real ones."""
-    settings = small_settings(
-        starts=tuple(dataclasses.replace(find_start("zeros"), name=name) for name in steps),
-        networks=(simple_net(batch_norm=batch_norm),),
-        scoring_seeds=(0, 1, 2),
-        steps=500,
-        window=1,
-        target=0.5,
+    comparison = Comparison(
+        model=SIMPLE_NET,
+        reference=next(iter(steps)),
+        starts=tuple(Contestant(name=name, formula="", rate=0.1, on_edge=False) for name in steps),
+        settings=settings,
+        trials=(),
+        outcomes=tuple(outcomes),
     )
-    shares = shares or {name: [0.9, 0.91, 0.92] for name in steps}
-    choices = [Choice(settings.networks[0], start, 0.1, False, []) for start in settings.starts]
-
-    def run(trainings, *, later=0):
-        return [
-            Trained(
-                [arriving_at(steps[name][seed]) for name in steps],
-                [[shares[name][seed]] * 25 for name in steps],
-            )
-            for seed in range(3)
-        ]
-
-    return score(settings, choices, run)[0]
-
-
-def arriving_at(step, steps=500):
-    """Losses that fall from 1 to 0 at this step; None never."""
-    return [0.0 if step is not None and now >= step else 1.0 for now in range(1, steps + 1)]
+    return Training(Network(SIMPLE_NET, batch_norm), comparison)

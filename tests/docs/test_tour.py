@@ -1,35 +1,29 @@
 """The tour says what it measured, and writes it whole or not at all."""
 
-import dataclasses
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.docs.small_tour import (
-    do_nothing,
-    made_cell,
-    read,
-    run_here,
-    small_settings,
-    whole_story,
-)
+from markupsafe import escape
+from tests.docs.small_tour import Here, made_training, small_tour
 
 from fanin._errors import FaninError
-from fanin._plot import TROUBLE
+from fanin._tour.data import load_digits
 from fanin._tour.files import write_whole
-from fanin._tour.main import _write_files, measure
-from fanin._tour.nets import DEFAULT_STARTS, deep_net, find_start
-from fanin._tour.pictures import write_pictures
+from fanin._tour.main import story_of, write_files
+from fanin._tour.measure import measure_starts
+from fanin._tour.page import page_html
 from fanin._tour.proof import after_training
-from fanin._tour.results import Results, write_json
-from fanin._tour.settings import LINEAR
-from fanin._tour.workers import workers
+from fanin._tour.results import read_json, write_json
+from fanin._tour.settings import fast_settings, full_settings
+from fanin._tour.story import before_training
+from fanin._tour.workers import one_thread, workers
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "tour.md"
 PAGE_RESULTS = PAGE.with_name("tour-results.json")
@@ -37,124 +31,147 @@ PAGE_RESULTS = PAGE.with_name("tour-results.json")
 
 @pytest.fixture(scope="module")
 def small():
-    """A tour in little: its results, and what it told."""
-    told = []
-    results = measure(small_settings(), run_here, told.extend)
-    return results, [*told, *after_training(results)]
+    """The results of a tour in little."""
+    with one_thread():
+        return small_tour(Here())
+
+
+def told(blocks):
+    """The words of a story, whatever lines they are in."""
+    return " ".join(" ".join(block.text for block in blocks).split())
 
 
 class TestStory:
     def test_the_story_told_is_the_story_of_results_json(self, small):
         """Read back from the file, the results give every line that was printed."""
-        results, told = small
-        again = read(Results, json.loads(write_json(results)))
-        assert again == results
-        assert [block.text for block in whole_story(again)] == [block.text for block in told]
-
-    def test_every_number_printed_follows_the_results(self, small):
-        """With other results each table says other things: no number is part of a sentence."""
-        results, _ = small
-        changed = dataclasses.replace(
-            results,
-            cells=[
-                dataclasses.replace(
-                    cell,
-                    scores=[
-                        dataclasses.replace(
-                            one,
-                            steps=[41, 43],
-                            accuracy=[0.123, 0.123],
-                            loss=[7.77, 7.77],
-                            rate=0.5,
-                        )
-                        for one in cell.scores
-                    ],
-                )
-                for cell in results.cells
-            ],
-        )
-        text = "\n".join(block.text for block in after_training(changed))
-        for shown in ("42 (41–43)", "12.3 %", "7.77", "0.5"):
-            assert text.count(shown) >= 2 * 4
+        again = read_json(write_json(small))
+        assert write_json(again) == write_json(small)
+        assert [block.text for block in story_of(again)] == [
+            block.text for block in story_of(small)
+        ]
 
     def test_every_line_fits_80_columns(self, small):
         """Longer lines are broken by the terminal, and tables with them."""
-        for block in small[1]:
+        for block in story_of(small):
             assert max(map(len, block.text.splitlines())) <= 80, block.text
 
-    @pytest.mark.parametrize(
-        ("mine", "theirs", "says"),
-        [
-            ([50, 51, 49], [100, 103, 97], "2.00 times fewer steps"),
-            ([100, 103, 97], [50, 51, 49], "2.00 times more steps"),
-            ([50, 90, 60], [60, 50, 90], "no difference beyond seed noise"),
-            ([50, 51, 49], [None, None, None], "reaches the target on 3 of 3 seeds, a on 0 of 3"),
-            ([None, 50, 51], [60, None, 61], "reaches the target on as many seeds, 2 of 3"),
-        ],
-    )
-    def test_a_verdict_says_what_the_numbers_say(self, small, mine, theirs, says):
-        """And nothing where they say nothing."""
-        results = small[0]
-        text = " ".join(told_of(results, {"a": theirs, "b": mine}).split())
-        assert f"b: {says}" in text
-
-    @pytest.mark.parametrize(
-        ("share", "says"),
-        [
-            ([0.90, 0.91, 0.92], "accuracy: no difference beyond seed noise"),
-            ([0.80, 0.81, 0.80], "accuracy: -10.7 (-"),
-        ],
-    )
-    def test_the_accuracy_verdict_too(self, small, share, says):
-        """A gain or a loss is a gain or a loss; noise is noise."""
-        steps = {"a": [100, 103, 97], "b": [50, 51, 49]}
-        shares = {"a": [0.91, 0.91, 0.91], "b": share}
-        assert says in " ".join(told_of(small[0], steps, shares).split())
-
-    @pytest.mark.parametrize(("normed_slow", "says"), [(52, "narrows"), (400, "widens")])
-    def test_batch_norm_narrows_the_spread_only_where_it_does(self, small, normed_slow, says):
-        """The slowest start over the fastest, seed by seed."""
-        plain = made_cell({"a": [100, 101, 99], "b": [50, 50, 50]})
-        slow = [normed_slow - 1, normed_slow, normed_slow + 1]
-        normed = made_cell({"a": slow, "b": [50, 50, 50]}, batch_norm=True)
-        results = dataclasses.replace(small[0], cells=[plain, normed])
-        assert f"it {says} that spread" in " ".join(
-            " ".join(block.text for block in after_training(results)).split()
+    @pytest.mark.parametrize(("factor", "says"), [(1.0, "is within"), (1.3, "is NOT within")])
+    def test_the_law_of_torchs_weights_is_held_against_the_drawn_ones(self, small, factor, says):
+        """A formula in the text that no longer holds must not go unnoticed."""
+        layers = tuple(replace(layer, own=factor / 3) for layer in small.layers)
+        assert f"torch's own {says} three sampling errors" in told(
+            before_training(replace(small, layers=layers))
         )
 
-    def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(self, small):
+    def test_the_cure_is_told_from_the_audits(self, small):
+        """With the audits exchanged, the story says the opposite."""
+        text = told(before_training(small))
+        assert text.index("not healthy: 1 error") < text.rindex("healthy")
+        turned = replace(small, before=small.after, after=small.before)
+        assert told(before_training(turned)).endswith("fanin.initialize(model, batch)")
+
+    @pytest.mark.parametrize(
+        ("slow_with_norm", "says"),
+        [
+            ([51, 52, 53, 51], "it narrows that spread"),
+            ([399, 400, 401, 400], "it widens that spread"),
+            ([60, 160, 80, 130], "no difference beyond seed noise"),
+        ],
+    )
+    def test_batch_norm_narrows_the_spread_only_where_it_does(self, small, slow_with_norm, says):
+        """The slowest start over the fastest, seed by seed."""
+        plain = made_training({"a": [100, 101, 99, 100], "b": [50] * 4})
+        normed = made_training({"a": slow_with_norm, "b": [50] * 4}, batch_norm=True)
+        assert says in told(after_training(replace(small, trainings=(plain, normed))))
+
+    def test_starts_that_never_arrive_are_counted_and_not_averaged(self, small):
+        """Without batch norm there is no slowest start to speak of."""
+        plain = made_training({"a": [None] * 4, "b": [50] * 4})
+        normed = made_training({"a": [75] * 4, "b": [50] * 4}, batch_norm=True)
+        text = told(after_training(replace(small, trainings=(plain, normed))))
+        assert "1 of 2 starts reach the target on every seed without batch norm, 2 with" in text
+        assert "the slowest start takes 1.50 times the steps of the fastest" in text
+        assert "SimpleNet, without batch norm 0 of 4 50" in text
+        assert "SimpleNet, without batch norm: not beaten: b" in text
+
+    def test_equal_seeds_give_equal_starts_and_other_seeds_do_not(self, small):
         """The promise of --seed."""
-        results = small[0]
-        again = measure(small_settings(), run_here, do_nothing)
-        assert write_json(again) == write_json(results)
-        other = measure(small_settings(seed=1, networks=(LINEAR,)), run_here, do_nothing)
-        assert other.first_layer[0].variance != results.first_layer[0].variance
+        digits = load_digits()
+        with one_thread():
+            again, other = measure_starts(0, digits), measure_starts(1, digits)
+        assert write_json(again) == write_json(replace(small, trainings=()))
+        assert other.own.weights != again.own.weights
+        assert other.initialized.weights != again.initialized.weights
 
     @pytest.mark.slow
-    def test_worker_processes_give_the_numbers_of_one_process(self, small):
-        """Which process trains, and how many there are, is no part of the result."""
+    def test_worker_processes_train_as_this_process_does(self, small):
+        """Which process trains is no part of the result, but for the rounding of stacks."""
         reports = []
-        with workers(lambda done, total: reports.append((done, total))) as run:
-            results = measure(small_settings(), run, do_nothing)
-        assert write_json(results) == write_json(small[0])
-        assert reports[-1][0] == reports[-1][1] > 0
+        with workers() as executor, one_thread():
+            results = small_tour(executor, lambda done, total: reports.append((done, total)))
+        assert reports[-1] == (2, 2)
+        for one, other in zip(results.trainings, small.trainings, strict=True):
+            for own, expected in zip(
+                one.comparison.outcomes, other.comparison.outcomes, strict=True
+            ):
+                assert own.member == expected.member
+                assert own.losses[:10] == pytest.approx(expected.losses[:10], rel=1e-3)
 
-    def test_the_page_shows_what_the_tour_printed(self):
-        """Each block of output in the tutorial is part of the story of the results beside it."""
-        results = read(Results, json.loads(PAGE_RESULTS.read_text()))
-        story = "\n\n".join(block.text for block in whole_story(results))
+    def test_the_tutorial_shows_what_the_tour_printed(self):
+        """Each block of output in it is part of the story of the results beside it."""
+        story = "\n\n".join(block.text for block in story_of(read_json(PAGE_RESULTS.read_text())))
         shown = re.findall(r"```text\n(.*?)\n```", PAGE.read_text(), flags=re.DOTALL)
-        assert len(shown) >= 4
+        assert len(shown) >= 5
         for block in shown:
             assert block in story, block
 
 
-def told_of(results, steps, shares=None):
-    """The text about one cell of these starts and steps."""
-    cell = made_cell(steps, shares)
-    return "\n".join(
-        block.text for block in after_training(dataclasses.replace(results, cells=[cell]))
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("names", "says"),
+        [
+            (["own", "kaming"], "use one of: kaiming"),
+            (["wn"], "use one of: own"),
+            (["own", "own"], "each once"),
+            ([], "name one or more"),
+        ],
     )
+    def test_names_that_are_no_recipes_are_told_the_way_out(self, names, says):
+        """Before anything is measured."""
+        with pytest.raises(FaninError, match=says):
+            full_settings(names, 0)
+
+    @pytest.mark.parametrize("make", [fast_settings, full_settings])
+    def test_no_two_tours_share_a_seed(self, make):
+        """A comparison's seeds are its first one and the next 2,000 at most."""
+        first, second = (make(["own"], seed).first_seed for seed in (6, 7))
+        assert second - first > 2000
+        with pytest.raises(FaninError, match="out of range"):
+            make(["own"], -1)
+
+
+class TestPage:
+    def test_it_holds_the_whole_story_and_loads_nothing(self, small):
+        """One file that can be sent: no script, no address, and no name that is not escaped."""
+        page = page_html(story_of(small))
+        for block in story_of(small):
+            assert escape(block.text) in page
+        assert not re.search(r"<script|https?://|\bsrc=|\bhref=", page)
+        assert "default-src 'none'" in page
+
+    def test_audits_and_comparisons_are_drawn(self, small):
+        """Three charts of both audits in one, and those of every comparison."""
+        page = page_html(story_of(small))
+        audits = re.findall(r'<figure class="chart[^"]*" data-measure', page)
+        assert len(audits) == 3
+        assert page.count('class="line layers before"') == 2 * 3
+        for chart in ("loss", "seeds", "rates", "ratios"):
+            assert page.count(f'<figure class="chart {chart}">') == len(small.trainings)
+
+    def test_equal_results_give_equal_bytes(self, small):
+        """So that a page changes only with its numbers."""
+        again = read_json(write_json(small))
+        assert page_html(story_of(again)) == page_html(story_of(small))
 
 
 class TestFiles:
@@ -163,30 +180,19 @@ class TestFiles:
         written = []
         for directory in (tmp_path / "one", tmp_path / "two"):
             directory.mkdir()
-            names = write_pictures(small[0], directory)
-            written.append({name: (directory / name).read_bytes() for name in names})
+            write_files(small, directory)
+            written.append({path.name: path.read_bytes() for path in directory.iterdir()})
         assert written[0] == written[1]
-        kinds = [
-            f"{name}{suffix}"
-            for name in ("training", "batch_norm", "signal")
-            for suffix in (".png", ".svg")
-        ]
-        assert sorted(written[0]) == sorted(kinds)
+        names = ("audit", "SimpleNet", "SimpleNet-batch-norm")
+        pictures = {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")}
+        assert set(written[0]) == {"tour.html", "results.json"} | pictures
         assert all(
             data.startswith(b"\x89PNG") for name, data in written[0].items() if "png" in name
         )
 
-    def test_red_is_for_a_start_that_never_arrives(self, small, tmp_path):
-        """And a start that arrives is never red."""
-        failing = made_cell({"a": [None] * 3, "b": [50, 51, 52]})
-        fine = made_cell({"a": [60] * 3, "b": [50, 51, 52]})
-        for cell, is_red in ((failing, True), (fine, False)):
-            write_pictures(dataclasses.replace(small[0], cells=[cell]), tmp_path)
-            assert (TROUBLE.lower() in (tmp_path / "training.svg").read_text()) is is_red
-
     def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_other(self, tmp_path):
         """Ctrl-C while writing is such a failure."""
-        kept = tmp_path / "results.json"
+        kept = tmp_path / "audit.png"
         kept.write_text("old")
 
         def interrupted(path):
@@ -195,30 +201,17 @@ class TestFiles:
 
         with pytest.raises(KeyboardInterrupt):
             write_whole(kept, interrupted)
-        assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+        assert [path.name for path in tmp_path.iterdir()] == ["audit.png"]
         assert kept.read_text() == "old"
 
     def test_without_matplotlib_there_is_a_sentence_and_no_picture(
         self, small, tmp_path, monkeypatch
     ):
-        """The numbers are all there; the sentence says how to get pictures."""
+        """The page and the numbers are there; the sentence says how to get pictures."""
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        said = " ".join(_write_files(small[0], tmp_path))
+        said = " ".join(write_files(small, tmp_path))
         assert "pip install 'fanin[plot]'" in said
-        assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
-
-    @pytest.mark.parametrize(
-        ("name", "fix"),
-        [
-            ("xavier_unifrom", "xavier_uniform"),
-            ("he_normal", "kaiming_normal"),
-            ("torch", "torch_default"),
-        ],
-    )
-    def test_an_unknown_start_is_told_the_nearest(self, name, fix):
-        """Typing errors and the other author's name alike."""
-        with pytest.raises(FaninError, match=rf"use one of: [a-z_, ]*{fix}"):
-            find_start(name)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "tour.html"]
 
 
 def fanin_process(*arguments, **options):
@@ -235,17 +228,19 @@ def fanin_process(*arguments, **options):
 @pytest.mark.slow
 class TestWholeCommand:
     def test_the_fast_tour_prints_json_alone_and_writes_the_same(self, tmp_path):
-        """One command, from nothing to pictures; progress goes to the other stream."""
+        """One command, from nothing to the page; progress goes to the other stream."""
         process = fanin_process("tour", "--fast", "--json", "--out", str(tmp_path))
         printed, progress = process.communicate(timeout=300)
         assert process.returncode == 0, progress
         assert printed == (tmp_path / "results.json").read_text()
-        results = read(Results, json.loads(printed))
-        assert [row.start for row in results.first_layer] == list(DEFAULT_STARTS)
         assert "training: 100 %" in progress
-        assert (tmp_path / "training.png").stat().st_size > 10_000
-        deep = next(cell for cell in results.cells if cell.network == deep_net(10))
-        assert {one.against for one in deep.comparisons} == {"torch_default"}
+        assert (tmp_path / "TenLayers.png").stat().st_size > 10_000
+        assert (tmp_path / "tour.html").read_text() == page_html(story_of(read_json(printed)))
+        deep = read_json(printed).trainings[0].comparison
+        arrived = {start.name: [one.steps for one in deep.of(start.name)] for start in deep}
+        assert deep.reference == "own"
+        assert set(arrived["own"]) == {None}
+        assert None not in arrived["steady"]
 
     def test_ctrl_c_ends_everything_with_a_sentence(self, tmp_path):
         """Exit code 130, no traceback, no file, no process left behind."""

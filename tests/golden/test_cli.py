@@ -105,10 +105,9 @@ def test_a_full_disk_is_a_sentence_and_no_traceback():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--starts", "torch_default,xavier_unifrom"], "xavier_uniform"),
-        (["--starts", "zeros,zeros"], "twice"),
-        (["--starts", ","], "no start"),
-        (["--starts", "kaiming_normal,forget_gate"], "not one for the weights"),
+        (["--recipes", "own,kaming"], "use one of: kaiming"),
+        (["--recipes", "steady,steady"], "twice"),
+        (["--recipes", ","], "no recipe"),
         (["--seed", "-1"], "0 to"),
     ],
 )
@@ -129,20 +128,18 @@ def test_a_directory_that_cannot_be_made_is_told_at_once(capsys, tmp_path):
     assert "give --out a directory" in capsys.readouterr().err
 
 
-def test_the_default_tour_compares_torchs_start_with_three_others(asked):
-    """The command line names them itself, so as not to load torch; it must name the tour's own."""
-    from fanin._tour.nets import DEFAULT_STARTS
-
+def test_the_default_tour_compares_the_models_own_start_with_three_others(asked):
+    """The two that everybody names, and what `fanin.initialize` draws."""
     assert main(["tour"]) == 0
-    assert asked == [(list(DEFAULT_STARTS), TOUR)]
+    assert asked == [(["own", "kaiming", "xavier", "steady"], TOUR)]
 
 
 def test_options_reach_the_tour(asked):
     """Each under its own name."""
-    words = "tour --fast --seed 7 --out there --starts zeros,ones --json"
+    words = "tour --fast --seed 7 --out there --recipes own,lecun --json"
     assert main(words.split()) == 0
     assert asked == [
-        (["zeros", "ones"], {"seed": 7, "fast": True, "out": Path("there"), "as_json": True})
+        (["own", "lecun"], {"seed": 7, "fast": True, "out": Path("there"), "as_json": True})
     ]
 
 

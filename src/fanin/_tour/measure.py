@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
 from fanin._audit import Report, audit
-from fanin._compare import compare
+from fanin._compare import Comparison, compare
+from fanin._compare._trainer import Progress
 from fanin._layout import layout
 from fanin._plan import Plan, initialize
 from fanin._tour.data import Digits, a_few
-from fanin._tour.nets import SimpleNet, TenLayers
+from fanin._tour.nets import Network, SimpleNet, TenLayers
 from fanin._tour.results import FirstLayer, Layer, Results, Training
 from fanin._tour.settings import Settings
 from fanin._tour.workers import Workers
@@ -24,7 +25,7 @@ __all__ = ["SHOWN", "Advance", "measure_starts", "train_networks"]
 SHOWN: Final = slice(400, 404)
 """Pixels in the middle of the image, for the few weights and gradients that are printed."""
 
-Advance = Callable[[float, int], None]
+Advance: TypeAlias = Callable[[float, int], None]
 """Told of the trainings done, in comparisons, and of how many comparisons there are."""
 
 
@@ -97,29 +98,32 @@ def train_networks(
     results: Results, settings: Settings, digits: Digits, executor: Workers, advance: Advance
 ) -> Results:
     """The results with the trainings: every net from every start."""
-    data = (
-        (digits.train_images, digits.train_labels),
-        (digits.test_images, digits.test_labels),
-    )
-    count = len(settings.networks)
     trainings = []
     for number, network in enumerate(settings.networks):
-
-        def told(_phase: str, done: int, total: int, number: int = number) -> None:
-            advance(number + done / max(total, 1), count)
-
-        comparison = compare(
-            network.make,
-            settings.recipes,
-            data,
-            optimizer="sgd",
-            target=settings.target,
-            steps=settings.steps,
-            tuning_seeds=settings.tuning_seeds,
-            scoring_seeds=settings.scoring_seeds,
-            seed=settings.first_seed,
-            executor=executor,
-            progress=told,
-        )
+        told = _told(advance, number, len(settings.networks))
+        comparison = _compared(network, settings, digits, executor, told)
         trainings.append(Training(network, comparison))
     return replace(results, trainings=tuple(trainings))
+
+
+def _told(advance: Advance, number: int, count: int) -> Progress:
+    """What one comparison of several is told to tell."""
+    return lambda _phase, done, total: advance(number + done / max(total, 1), count)
+
+
+def _compared(
+    network: Network, settings: Settings, digits: Digits, executor: Workers, told: Progress
+) -> Comparison:
+    return compare(
+        network.make,
+        settings.recipes,
+        ((digits.train_images, digits.train_labels), (digits.test_images, digits.test_labels)),
+        optimizer="sgd",
+        target=settings.target,
+        steps=settings.steps,
+        tuning_seeds=settings.tuning_seeds,
+        scoring_seeds=settings.scoring_seeds,
+        seed=settings.first_seed,
+        executor=executor,
+        progress=told,
+    )

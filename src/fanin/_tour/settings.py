@@ -1,6 +1,6 @@
 """What one tour does: which nets, how long, with which recipes and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, final
@@ -27,7 +27,7 @@ class Settings:
     It arrives when its mean training loss over some batches is at most ``target``.
     """
 
-    recipes: dict[str, Recipe | None]
+    recipes: Mapping[str, Recipe | None]
     networks: tuple[Network, ...]
     seed: int
     tuning_seeds: int

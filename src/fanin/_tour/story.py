@@ -20,12 +20,9 @@ from fanin._tour.measure import SHOWN
 from fanin._tour.nets import DEPTH, UNITS
 from fanin._tour.results import FirstLayer, Layer, Results
 
-__all__ = ["COURSES", "Block", "before_training", "opening"]
+__all__ = ["Block", "before_training", "opening"]
 
-COURSES: Final = {
-    "inputs apart (log)": "batch_std",
-    "gradient (log)": "gradient",
-}
+_COURSES: Final = {"inputs apart (log)": "batch_std", "gradient (log)": "gradient"}
 _LOWEST: Final = 1e-6
 """Of the largest value, what is drawn at the bottom."""
 
@@ -77,7 +74,7 @@ def _one_layer(results: Results) -> Iterator[Block]:
     )
     yield Block(_by_hand(own), "code")
     yield _said("And the same net after one line of fanin:")
-    yield Block(_by_fanin(initialized), "code")
+    yield Block(_by_fanin(initialized, results.seed), "code")
     yield _said(
         "torch draws the weights of a layer from U(-b, b), b = 1/sqrt(fan_in), fan_in being the "
         "number of inputs of a unit: whatever the layer, fan_in Var(w) is 1/3. A ReLU passes on "
@@ -101,11 +98,11 @@ def _by_hand(look: FirstLayer) -> str:
     )
 
 
-def _by_fanin(look: FirstLayer) -> str:
+def _by_fanin(look: FirstLayer, seed: int) -> str:
     place = f"[0, {SHOWN.start}:{SHOWN.stop}]"
     return "\n".join(
         [
-            "plan = fanin.initialize(net, images)",
+            f"plan = fanin.initialize(net, images, seed={seed})",
             f"net.fc1.weight{place}       {_numbers(look.weights)}",
             f"cross_entropy(net(images), labels)  {number(look.loss)}; then loss.backward()",
             f"net.fc1.weight.grad{place}  {_numbers(look.gradients)}",
@@ -162,7 +159,7 @@ def _tiles(reports: Sequence[Report], names: Sequence[str] = ("",)) -> str:
     rows = [
         [group[0].label, *(tile.value for tile in group)] for group in zip(*columns, strict=True)
     ]
-    rows += [[name, *_courses(reports, measure)] for name, measure in COURSES.items()]
+    rows += [[name, *_courses(reports, measure)] for name, measure in _COURSES.items()]
     return table(["TenLayers", *names], rows)
 
 
