@@ -3,12 +3,14 @@
 Restored, however the run ends: training flags of every module, buffers and tensors kept as
 attributes, attributes themselves, registered modules, parameters and hooks, gradients and whether
 they are asked for, and the state of every random generator in sight. Parameters are not copied, as
-that would take the model's size again; a model whose run changes one is an error.
+that would take the model's size again; a model whose run changes one is an error. What it changes
+through ``.data``, which torch does not count, is not seen.
 """
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard, final
@@ -65,17 +67,19 @@ def observing(model: nn.Module, *, training: bool | None = None) -> Iterator[Non
         yield
     finally:
         interrupt: KeyboardInterrupt | None = None
+        failure: Exception | None = None
         while True:
             # Each step may be done again: an interrupt between two must not leave it half done.
             try:
                 changed = [name for name, kept in before.parameters.items() if kept.is_changed()]
-                for undo in before.undo:
-                    undo()
+                failure = _undone(before.undo)
                 break
             except KeyboardInterrupt as error:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+        if failure is not None:
+            raise failure
     if changed:
         raise FaninError(
             "the model changes its own parameters when it runs",
@@ -119,6 +123,17 @@ class _Before:
     undo: list[Callable[[], None]] = field(default_factory=list)
 
 
+def _undone(steps: list[Callable[[], None]]) -> Exception | None:
+    """Every step is done, also after one that failed; the first failure is returned."""
+    first: Exception | None = None
+    for undo in steps:
+        try:
+            undo()
+        except Exception as error:  # noqa: BLE001 - what is left must be undone all the same
+            first = first or error
+    return first
+
+
 def _remember(model: nn.Module) -> _Before:
     before = _Before()
     for name, parameter in model.named_parameters():
@@ -138,12 +153,15 @@ def _undo_gradient(parameter: nn.Parameter) -> Callable[[], None]:
     gradient, wanted = parameter.grad, parameter.requires_grad
 
     def undo() -> None:
-        parameter.requires_grad_(wanted)
+        if parameter.requires_grad is not wanted:
+            parameter.requires_grad_(wanted)
         parameter.grad = gradient
 
     return undo
 
 
+_DEPTH: Final = 2
+"""How deep containers in containers of a module are restored."""
 _HOOKS: Final = ("_backward_hooks", "_post_accumulate_grad_hooks")
 """Where torch keeps a tensor's hooks."""
 
@@ -175,17 +193,29 @@ def _undo_module(module: nn.Module) -> Iterator[Callable[[], None]]:
     attributes = vars(module)
     yield _undo_mapping(attributes)
     # The registries (parameters, buffers, modules, hooks) are dictionaries that stay the same
-    # object while entries come and go; so may be the dictionaries and lists of a user's module.
+    # object while entries come and go; so may be the containers of a user's module.
     for value in attributes.values():
-        if isinstance(value, dict):
-            yield _undo_mapping(value)
-            yield from (_undo_tensor(entry) for entry in value.values() if _is_kept(entry))
-        elif isinstance(value, list):
-            yield _undo_list(value)
-        elif isinstance(value, Generator):
-            yield _undo_generator(value)
-        elif _is_kept(value):
-            yield _undo_tensor(value)
+        yield from _undo_value(value, _DEPTH)
+
+
+def _undo_value(value: object, depth: int) -> Iterator[Callable[[], None]]:
+    """A tensor, a generator, or a container and what it holds."""
+    entries: Iterable[object] = ()
+    if _is_kept(value):
+        yield _undo_tensor(value)
+    elif isinstance(value, Generator):
+        yield _undo_generator(value)
+    elif isinstance(value, dict):
+        yield _undo_mapping(value)
+        entries = value.values()
+    elif isinstance(value, (list, deque)):
+        yield _undo_list(value)
+        entries = value
+    elif isinstance(value, set):
+        yield _undo_set(value)
+    if depth:
+        for entry in entries:
+            yield from _undo_value(entry, depth - 1)
 
 
 def _is_kept(value: object) -> TypeGuard[Tensor]:
@@ -205,20 +235,37 @@ def _undo_mapping(mapping: dict[Any, Any]) -> Callable[[], None]:
     return undo
 
 
-def _undo_list(values: list[Any]) -> Callable[[], None]:
+def _undo_list(values: list[Any] | deque[Any]) -> Callable[[], None]:
     entries = list(values)
 
     def undo() -> None:
         if list(map(id, values)) != list(map(id, entries)):
-            values[:] = entries
+            values.clear()
+            values.extend(entries)
+
+    return undo
+
+
+def _undo_set(values: set[Any]) -> Callable[[], None]:
+    entries = set(values)
+
+    def undo() -> None:
+        if values != entries:
+            values.clear()
+            values.update(entries)
 
     return undo
 
 
 def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
-    values = tensor.detach().clone()
+    values, wanted, is_leaf = tensor.detach().clone(), tensor.requires_grad, tensor.is_leaf
 
     def undo() -> None:
+        if is_leaf and not tensor.is_leaf:
+            # Written in place from the input, it would keep this run's graph.
+            tensor.detach_()
+        if tensor.is_leaf and tensor.requires_grad is not wanted:
+            tensor.requires_grad_(wanted)
         # Only where it differs: each write fails a backward pass that is still to come.
         if tensor.shape != values.shape or not torch.equal(tensor.detach(), values):
             with torch.no_grad():

@@ -1,6 +1,8 @@
 """A model that was audited is bit for bit what it was, however the audit ended."""
 
 import sys
+from collections import deque
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import fanin._observe
-from fanin import audit
+from fanin import FaninError, audit
 
 
 class Stop(Exception):  # noqa: N818 - no error of the model
@@ -314,3 +316,53 @@ def test_a_model_that_changes_its_parameters_is_refused():
 
     with pytest.raises(fanin.FaninError, match="changes its own parameters"):
         audit(Drifting(), torch.randn(8, 6), loss=squared)
+
+
+class Averaging(nn.Module):
+    """Writes the mean of its inputs into a buffer, and keeps books in containers of all kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+        self.register_buffer("average", torch.zeros(6))
+        self.seen, self.kept, self.recent = set(), {"means": [1]}, deque([1, 2], maxlen=2)
+
+    def forward(self, x):
+        self.average.mul_(0.9).add_(x.mean(0))
+        self.seen.add(len(self.seen))
+        self.kept["means"].append(x.mean())
+        self.recent.append(3)
+        return self.layer(x - self.average)
+
+
+def test_a_buffer_written_from_the_input_keeps_no_graph_of_the_run():
+    """It could else neither be copied nor trained with."""
+    model = Averaging()
+    audit(model, torch.randn(8, 6), loss=squared, spectrum=True)
+    assert not model.average.requires_grad
+    assert model.average.grad_fn is None
+    deepcopy(model)
+
+
+def test_sets_deques_and_lists_in_dictionaries_are_as_before():
+    """They are a module's books as much as its lists are."""
+    model = Averaging()
+    audit(model, torch.randn(8, 6), loss=squared)
+    assert (model.seen, model.kept, list(model.recent)) == (set(), {"means": [1]}, [1, 2])
+    assert model.recent.maxlen == 2
+
+
+def test_modules_of_the_loss_keep_no_gradient():
+    """A critic that judges the output is no part of the model."""
+    critic = nn.Linear(4, 1)
+    audit(nn.Linear(6, 4), torch.randn(8, 6), loss=lambda result: critic(result).mean())
+    assert critic.weight.grad is None
+
+
+def test_a_model_of_inference_tensors_is_left_without_hooks():
+    """Restoring goes on after a step that fails."""
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4))
+    with pytest.raises(FaninError, match="the model failed on this batch"):
+        audit(model, torch.randn(8, 6), loss=squared)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import fanin
-from fanin import audit
+from fanin import FaninError, audit
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +162,47 @@ def test_an_error_inside_the_loss_is_the_cause():
     with pytest.raises(fanin.FaninError) as caught:
         audit(nn.Linear(3, 3), torch.ones(2, 3), loss=failing)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"plan": "steady"}, "this is not a plan"),
+        ({"limits": {}}, "these are not limits"),
+        ({"training": "eval"}, "this is not a mode"),
+        ({"spectrum": "yes"}, "this is no yes or no"),
+        ({"seed": "a"}, "this is not a seed"),
+        ({"draws": 0}, "there must be at least one draw"),
+        ({"draws": 1.5}, "there must be at least one draw"),
+        ({"learning_rate": "0.1"}, "this is not a learning rate"),
+        ({"learning_rate": -1.0}, "this is not a learning rate"),
+        ({"learning_rate": float("nan")}, "this is not a learning rate"),
+        ({"optimizer": "lion"}, "there is no such optimizer"),
+    ],
+    ids=lambda one: str(one)[:30],
+)
+def test_an_argument_of_the_wrong_kind_is_named(arguments, what):
+    """Before anything runs."""
+    with pytest.raises(FaninError, match=what):
+        audit(nn.Linear(6, 4), torch.randn(8, 6), **arguments)
+
+
+def test_an_empty_batch_is_an_error():
+    """There is nothing to measure."""
+    with pytest.raises(FaninError, match="the batch is empty"):
+        audit(nn.Linear(6, 4), torch.randn(0, 6))
+
+
+def test_rounding_behind_a_layer_is_no_trouble():
+    """Its slope is zero nearly everywhere, as of every quantizer."""
+
+    class Rounding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 4)
+
+        def forward(self, x):
+            h = self.first(x)
+            return self.second(h + (h.round() - h).detach())
+
+    assert len(audit(Rounding(), torch.randn(8, 6)).layers) == 2

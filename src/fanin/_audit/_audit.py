@@ -9,6 +9,7 @@ from typing import final
 import torch
 from torch import nn
 
+from fanin._audit._checks import require_arguments, require_batch, require_model
 from fanin._audit._ends import hidden_ends
 from fanin._audit._evidence import Evidence
 from fanin._audit._findings import findings_of
@@ -24,7 +25,6 @@ from fanin._audit._records import Spectrum
 from fanin._audit._report import Report
 from fanin._audit._run import Measured, batch_size, measure
 from fanin._errors import FaninError
-from fanin._observe import require_shapes
 from fanin._plan import Plan
 from fanin._plan._calibrate_copies import Copies
 from fanin._plan._match import matched
@@ -36,7 +36,6 @@ from fanin._trace._run import FAILED, describe
 from fanin._trace._siblings import completed
 from fanin._trace._sites import sites_of
 from fanin._version import __version__
-from fanin.initializers._target import has_no_data
 
 __all__ = ["audit"]
 
@@ -76,9 +75,10 @@ def audit(
 ) -> Report:
     """Is this start healthy, forward and backward? If not: where, why, and what to do.
 
-    ``model`` runs once on ``batch`` (a tensor, a tuple of positional or a mapping of keyword
-    arguments), forward and backward, and is left bit for bit as it was: parameters, buffers,
-    gradients, modes, hooks and random generators, also after an exception.
+    ``model`` runs on ``batch`` (a tensor, a tuple of positional or a mapping of keyword
+    arguments) once forward and backward, and once more where the Jacobian is looked at. It is left
+    bit for bit as it was: parameters, buffers, gradients, modes, hooks and random generators, also
+    after an exception.
     ``loss`` is called with the model's result, and with ``target`` where one is given. Without it,
     the model's own loss is taken where its result has one; for a target of whole numbers
     cross-entropy, of floats the mean squared error; without a target a random direction of the
@@ -100,8 +100,19 @@ def audit(
     >>> found.loss.said, round(found.loss.uninformed, 3)
     ('cross-entropy over the last axis, inferred', 2.303)
     """
-    _require(model, plan, draws, optimizer)
-    asked = _Asked(loss, target, training, optimizer, learning_rate, spectrum)
+    require_arguments(
+        training=training,
+        plan=plan,
+        seed=seed,
+        draws=draws,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        spectrum=spectrum,
+        limits=limits,
+    )
+    require_model(model)
+    require_batch(batch)
+    asked = _Asked(loss, target, training, optimizer, float(learning_rate), spectrum)
     reports: list[Report] = []
     sites: Mapping[str, Site] = {}
     for number in range(draws):
@@ -119,39 +130,6 @@ def audit(
         recipe="" if plan is None else plan.recipe,
     )
     return _judged(found, sites)
-
-
-def _require(model: object, plan: object, draws: int, optimizer: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise FaninError(
-            "this is not a model",
-            where="fanin.audit",
-            found=repr(model)[:80],
-            fix="give a torch.nn.Module",
-        )
-    require_shapes(model)
-    if optimizer not in ("adam", "sgd"):
-        raise FaninError(
-            "there is no such optimizer",
-            where="fanin.audit, optimizer=",
-            found=repr(optimizer)[:80],
-            fix="use adam or sgd",
-        )
-    if draws < 1 or (draws > 1 and plan is None):
-        raise FaninError(
-            "only a plan can be drawn again",
-            where="fanin.audit",
-            found=f"draws={draws} and " + ("no plan" if plan is None else "a plan"),
-            fix="give plan=fanin.plan(model, batch), and draws=1 or more",
-        )
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if has_no_data(tensor):
-            raise FaninError(
-                "a model without values cannot be audited: its signals are to be measured",
-                where=name,
-                found="a tensor on the meta device",
-                fix="audit a small model of the same architecture, built with memory",
-            )
 
 
 @contextmanager

@@ -15,11 +15,22 @@ from fanin._fill import padding_row
 from fanin._site import Site
 from fanin._trace._names import Tensors
 
-__all__ = ["Optimizer", "Steps", "states_of"]
+__all__ = ["Optimizer", "Steps", "states_of", "trainable"]
 
 Optimizer: TypeAlias = Literal["adam", "sgd"]
 _EPSILON = 1e-8
 """Adam's, which keeps it from dividing by zero."""
+
+
+def trainable(tensors: list[Tensors]) -> list[Tensor]:
+    """The stored parameters at which gradients arrive."""
+    return [
+        tensor
+        for one in tensors
+        if not one.is_buffer
+        for tensor in one.tensors
+        if tensor.requires_grad and tensor.is_leaf
+    ]
 
 
 @final
@@ -63,9 +74,7 @@ class Steps:
         """Inside, a backward pass is measured, and leaves no gradient behind."""
         handles = [
             tensor.register_post_accumulate_grad_hook(self._taking())  # type: ignore[no-untyped-call]
-            for one in tensors
-            for tensor in one.tensors
-            if not one.is_buffer and tensor.requires_grad and tensor.is_leaf
+            for tensor in trainable(tensors)
         ]
         try:
             yield

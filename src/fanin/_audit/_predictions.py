@@ -306,7 +306,8 @@ def _passed(phi: Replay | str, power: float) -> _Passed | None:
     except FaninError:
         return None
     # Var φ ≤ q E φ'², equal for straight lines alone (Chernoff 1981); through zero if the mean is.
-    is_straight = abs(found.variance / (power * found.derivative_second) - 1) < _SAME
+    slope = power * found.derivative_second
+    is_straight = abs(found.variance - slope) < _SAME * slope
     is_linear = is_straight and found.mean**2 < _SAME * found.second
     return _Passed(found.second, found.derivative_second, is_linear)
 

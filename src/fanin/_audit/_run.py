@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin._audit._loss import LossFunction, Run, loss_of
 from fanin._audit._measure import power, real
-from fanin._audit._parameters import Steps
+from fanin._audit._parameters import Steps, trainable
 from fanin._audit._records import Loss
 from fanin._audit._uninformed import Uninformed
 from fanin._audit._watch import Watcher
@@ -120,7 +120,9 @@ def _backward(run: Run, tensors: list[Tensors], steps: Steps) -> list[str]:
         return ["gradients: none, the result does not depend on a trainable parameter"]
     try:
         with steps.listening(tensors):
-            run.value.backward()  # type: ignore[no-untyped-call]
+            # To the model's own tensors alone: a module of the loss keeps no gradient of this run.
+            own = trainable(tensors) or None
+            run.value.backward(inputs=own)  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - whatever a user's own backward raises
         said = f"{type(error).__name__}: {error}".splitlines()[0][:160]
         return [f"gradients: the backward pass failed: {said}"]
