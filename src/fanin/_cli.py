@@ -309,7 +309,7 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _add_tour(commands: _Commands) -> None:
     text = "show on real digits what starting weights do: the problem, cause, cure and proof"
     parser = _add_command(commands, "tour", text)
-    parser.add_argument("--fast", action="store_true", help="a shorter look, under 20 seconds")
+    parser.add_argument("--fast", action="store_true", help="a shorter look, half as long")
     parser.add_argument(
         "--out",
         type=Path,

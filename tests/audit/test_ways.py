@@ -122,7 +122,7 @@ ERRORS = {
         lambda: audit(nn.Linear(3, 3), torch.ones(2, 3), draws=3),
         "only a plan",
     ),
-    "no draws": (lambda: audit(nn.Linear(3, 3), torch.ones(2, 3), draws=0), "only a plan"),
+    "no draws": (lambda: audit(nn.Linear(3, 3), torch.ones(2, 3), draws=0), "at least one draw"),
     "no such optimizer": (
         lambda: audit(nn.Linear(3, 3), torch.ones(2, 3), optimizer="lion"),
         "no such optimizer",

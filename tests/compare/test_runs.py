@@ -276,8 +276,10 @@ def test_a_process_that_is_killed_is_gone_on_with_by_another(tmp_path, trained, 
     """kill -9 in the middle: what was done is kept, and all comes out as without it."""
     path = tmp_path / "runs.jsonl"
     process = begun(path, tmp_path, workers)
+    children = _children(process.pid)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
+    assert _end(children)
     kept = path.read_text().count("\n") - 1
     words = {"make_model": dropping, "scoring_seeds": 12, "steps": 150}
     found = compared(resume=path, **words)
@@ -299,7 +301,7 @@ def test_an_interrupt_keeps_what_is_done_and_leaves_no_process(tmp_path, workers
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert errors.strip().endswith("KeyboardInterrupt")
-    assert [pid for pid in children if _is_running(pid)] == []
+    assert _end(children)
     for line in lines_of(path)[1:]:
         assert "member" in json.loads(line)
 
@@ -307,6 +309,14 @@ def test_an_interrupt_keeps_what_is_done_and_leaves_no_process(tmp_path, workers
 def _children(pid):
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _end(pids, seconds=10):
+    """Whether they do, soon."""
+    deadline = time.monotonic() + seconds
+    while any(map(_is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(_is_running, pids))
 
 
 def _is_running(pid):

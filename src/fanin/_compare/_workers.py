@@ -13,8 +13,9 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.sharedctypes import Synchronized
+from threading import Thread
 from typing import Any, Final, Protocol, TypeAlias, final
 
 import torch
@@ -215,6 +216,15 @@ def _prepare(done: "Synchronized[int]") -> None:
     os.dup2(2, 1)
     # Small products on several threads wait for each other; processes do not.
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells nobody, and its workers would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(shared: _Shared | bytes, own: _Own) -> list[Outcome]:
