@@ -11,6 +11,7 @@ import torch
 
 import audit
 import calibrate
+import compare
 import fills
 import orthogonal
 import plan
@@ -40,6 +41,7 @@ SECTIONS = {
     "plan": ("Plan and apply", plan.applying),
     "audit": ("Auditing", audit.audits),
     "audit-memory": ("The memory of an audit", audit.memory),
+    "compare": ("Members of a comparison", compare.members),
     "scale": ("Scales that train", scale.bands),
     "calibrate": ("Calibration in one pass", calibrate.calibrate),
     "start-up": ("Start-up", start_up.start_up),

@@ -12,7 +12,7 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin import initializers, nn, recipes, theory
     from fanin._audit import Finding, Limits, Report, audit
-    from fanin._compare import Comparison, ScaleSweep, compare, sweep_scale
+    from fanin._compare import Comparison, ScaleSweep, compare, ray_executor, sweep_scale
     from fanin._errors import FaninError
     from fanin._fill import fill
     from fanin._gains import Gated, Moments, gain, moments
@@ -52,6 +52,7 @@ __all__ = [
     "moments",
     "nn",
     "plan",
+    "ray_executor",
     "recipes",
     "sweep_scale",
     "theory",
@@ -60,7 +61,7 @@ __all__ = [
 
 _HOME = {
     "_audit": ("Finding", "Limits", "Report", "audit"),
-    "_compare": ("Comparison", "ScaleSweep", "compare", "sweep_scale"),
+    "_compare": ("Comparison", "ScaleSweep", "compare", "ray_executor", "sweep_scale"),
     "_errors": ("FaninError",),
     "_fill": ("fill",),
     "_gains": ("Gated", "Moments", "gain", "moments"),

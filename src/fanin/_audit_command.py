@@ -43,11 +43,23 @@ class Files:
     html: Path | None = None
     junit: Path | None = None
 
-    def require_directories(self) -> None:
-        """Raises FaninError where a file would be in a directory that is not there."""
-        json = Path(self.json) if self.json not in (None, "-") else None
+    def require_places(self) -> None:
+        """Raises FaninError for a directory, a file in none, and two reports in one file."""
+        json = None if self.json in (None, "-") else Path(str(self.json))
+        taken: dict[Path, str] = {}
         for path, option in ((json, "--json"), (self.html, "--html"), (self.junit, "--junit")):
+            if path is None:
+                continue
             require_directory(path, "the report", option)
+            if path.is_dir():
+                raise _no_place(option, f"{path}, a directory", "name a file, also in it")
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise _no_place(f"{other} and {option}", f"{path} twice", "name two files")
+
+
+def _no_place(where: str, found: str, fix: str) -> FaninError:
+    return FaninError("the report cannot be saved here", where=where, found=found, fix=fix)
 
 
 def audit_model(
@@ -58,7 +70,7 @@ def audit_model(
     Raises:
         FaninError: where the model, its input, loss or recipe is not found, does not run or fit.
     """
-    files.require_directories()
+    files.require_places()
     _require_a_model(question, measurement)
     report = _report(question, measurement)
     _deliver(report, files, strict=strict)
@@ -113,10 +125,12 @@ def _report(question: Question, measurement: Measurement) -> Report:
                 stack.enter_context(importable(spec))
         # What the user's code prints must not mix with the report, which may be JSON.
         stack.enter_context(redirect_stdout(sys.stderr))
+        # What the user's code draws itself is then the same in every run.
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(measurement.seed)
         recipe = None if question.recipe is None else recipe_named(question.recipe)
         batch_for, judged = source_of(question), _judged_by(measurement)
-        # What the model's code draws itself is then the same in every run.
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        # And the model's own weights the same, whatever else was asked for.
         torch.manual_seed(measurement.seed)
         with step(f"making {question.target}"):
             target = build(question.target, question.settings)

@@ -34,7 +34,7 @@ WHERE_MODELS_ARE: Final = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not healthy, 2 bad usage, 130 Ctrl-C."""
     try:
-        options = _parser().parse_args(argv)
+        options = _options(argv)
     except SystemExit as stop:  # argparse leaves this way after --help, --version and bad usage
         return stop.code if isinstance(stop.code, int) else USAGE
     try:
@@ -44,11 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has gone, as `| head` does. Python must not try again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNHEALTHY
-    except OSError as error:
-        return _complain(f"error: {error}", UNHEALTHY)
+        return USAGE
+    except OSError as error:  # nothing was found out, or it is not kept
+        return _complain(f"error: {error}", USAGE)
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or STOPPED, INTERRUPTED)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The words read; what the command does not know is answered with its own usage."""
+    options, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def _complain(text: str, code: int) -> int:
@@ -159,9 +167,11 @@ _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # 
 def _add_command(
     commands: _Commands, name: str, text: str, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    return commands.add_parser(
+    parser = commands.add_parser(
         name, help=text, description=_sentence(text), epilog=epilog, formatter_class=_wide
     )
+    parser.set_defaults(parser=parser)
+    return parser
 
 
 def _add_plan(commands: _Commands) -> None:

@@ -110,7 +110,14 @@ def explain_model(question: Question, names: Sequence[str]) -> None:
 
 
 def require_directory(path: Path | None, what: str, option: str) -> None:
-    """Raises FaninError where the file would be in a directory that is not there."""
+    """Raises FaninError where the file is a directory, or would be in one that is not there."""
+    if path is not None and path.is_dir():
+        raise FaninError(
+            f"this is a directory, and {what} is saved to a file",
+            where=option,
+            found=str(path),
+            fix=f"name a file in it, such as {path / 'fanin.out'}",
+        )
     if path is not None and not path.parent.is_dir():
         raise FaninError(
             f"there is no directory to save {what} in",

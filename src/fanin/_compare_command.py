@@ -115,6 +115,8 @@ def _compared(contest: Contest, resume: Path | None) -> Comparison:
                 stack.enter_context(importable(spec))
         # What the user's code prints must not mix with the comparison, which may be JSON.
         stack.enter_context(redirect_stdout(sys.stderr))
+        # The user's code may draw as it is imported and as a model is made.
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         recipes = _recipes(contest.recipes)
         loss = None if contest.loss is None else _Named(contest.loss, "--loss")
         with step(f"making {contest.target}"):
@@ -260,7 +262,7 @@ def _digits(model: nn.Module, loss: LossFunction) -> tuple[object, str]:
     digits, failures = load_digits(), []
     for sizes, said in SHAPES.items():
         train, test = (
-            images.unflatten(1, sizes) for images in (digits.train_images, digits.test_images)
+            images.reshape(-1, *sizes) for images in (digits.train_images, digits.test_images)
         )
         try:
             with observing(model), torch.no_grad():

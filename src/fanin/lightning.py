@@ -7,7 +7,7 @@ for.
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -21,7 +21,7 @@ from fanin._audit._audit import audit
 from fanin._audit._print import findings_text, verdict
 from fanin._audit._records import Severity
 from fanin._audit._report import Report
-from fanin._errors import FaninError
+from fanin._errors import FaninError, nearest
 from fanin._observe import observing
 from fanin._trace._run import describe
 
@@ -37,8 +37,8 @@ class _Audit:
     drawn from the loader; the audit leaves no trace, so the training is bit for bit the same. A
     training that goes on from a checkpoint is not audited: its weights are no start.
 
-    Without a ``loss``, ``training_step`` is run in place of the model, with 0 as the index of the
-    batch, and what it returns is the loss. ``self.log`` is silent meanwhile; whatever else it does
+    Without a ``loss``, ``training_step`` is run in place of the model, and what it returns is the
+    loss. ``self.log`` is silent meanwhile; whatever else it does
     to the world outside the module, such as writing to a logger's experiment, it does once more
     than without the audit.
     With a ``loss``, of the module's result and the target, ``forward`` is run; ``split`` makes of
@@ -48,11 +48,13 @@ class _Audit:
     finding of ``severity`` or worse raises, or else warns. ``html`` is where its page goes.
     ``audit_arguments`` are those of `fanin.audit`; optimizer and learning rate are those of the
     trainer where it has one Adam or SGD.
+    Where ``training_step`` returns None, by which Lightning skips a batch, the next one is audited.
 
     Raises:
-        FaninError: where Lightning is not installed or the audit fails; without a ``loss`` for a
-            module that optimizes by itself (``automatic_optimization = False``); and for a start
-            that is not healthy, if ``raise_if_unhealthy``.
+        FaninError: for an argument that neither this nor `fanin.audit` has; where Lightning is not
+            installed or the audit fails; without a ``loss`` for a module that optimizes by itself
+            (``automatic_optimization = False``); and for a start that is not healthy, if
+            ``raise_if_unhealthy``.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class _Audit:
         **audit_arguments: Any,
     ) -> None:
         super().__init__()
+        _require_known(audit_arguments)
         self.report: Report | None = None
+        self._skipped = False
         self._loss = loss
         self._split = split or _pair
         self._raises = raise_if_unhealthy
@@ -78,26 +82,30 @@ class _Audit:
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002 - Lightning's
         """A second training is another start."""
-        self.report = None
+        self.report, self._skipped = None, False
 
     def on_train_batch_start(
         self,
         trainer: Any,  # noqa: ANN401 - Lightning's
         pl_module: Any,  # noqa: ANN401
         batch: Any,  # noqa: ANN401
-        batch_idx: int,  # noqa: ARG002
+        batch_idx: int,
     ) -> None:
         """Before the first step: audit, log, and raise or warn."""
-        if self.report is not None or trainer.global_step > 0:
+        # A step that was skipped is counted too.
+        if self.report is not None or (trainer.global_step > 0 and not self._skipped):
             return
         arguments = _first_step(trainer) | self._arguments
         if self._loss is None:
-            step = _training_step(pl_module)
-            found = _audited(trainer, pl_module, step, (batch,), arguments)
+            step = _training_step(pl_module, batch_idx)
+            found = _audited_step(trainer, pl_module, step, batch, arguments)
         else:
             inputs, target = self._split(batch)
             arguments |= {"loss": self._loss, "target": target}
             found = _audited(trainer, pl_module, pl_module, inputs, arguments)
+        self._skipped = found is None
+        if found is None:
+            return
         self.report = replace(found, batch=describe(batch))
         if trainer.is_global_zero:
             self._deliver(self.report, trainer)
@@ -124,6 +132,24 @@ def _pair(batch: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever a loader gi
         found=describe(batch),
         fix="give split=, a function from the batch to (what forward takes, the target)",
     )
+
+
+def _audited_step(
+    trainer: Any,  # noqa: ANN401 - Lightning's
+    module: nn.Module,
+    step: Callable[[Any], Any],
+    batch: object,
+    arguments: dict[str, Any],
+) -> Report | None:
+    """The report of the training step; None where it skips this batch."""
+    returned: list[bool] = []
+    try:
+        found = _audited(trainer, module, _noting(step, returned), (batch,), arguments)
+    except FaninError:
+        if returned[:1] == [False]:
+            return None
+        raise
+    return found if returned[0] else None
 
 
 def _audited(
@@ -159,7 +185,7 @@ class _View(nn.Module):
             return function(*batch, **named)
 
 
-def _training_step(module: Any) -> Callable[[Any], Any]:  # noqa: ANN401
+def _training_step(module: Any, index: int) -> Callable[[Any], Any]:  # noqa: ANN401
     """The training step as a function of the batch; an error for one that cannot be audited."""
     names = list(inspect.signature(module.training_step).parameters)
     found = ""
@@ -177,7 +203,32 @@ def _training_step(module: Any) -> Callable[[Any], Any]:  # noqa: ANN401
     if len(names) == 1:
         step: Callable[[Any], Any] = module.training_step
         return step
-    return lambda batch: module.training_step(batch, 0)
+    return lambda batch: module.training_step(batch, index)
+
+
+def _noting(step: Callable[..., Any], returned: list[bool]) -> Callable[..., Any]:
+    """``step``, and of each call whether it returned anything: None is a batch that is skipped."""
+
+    def noted(*batch: Any, **named: Any) -> Any:  # noqa: ANN401 - what the step returns
+        result = step(*batch, **named)
+        returned.append(result is not None)
+        return result
+
+    return noted
+
+
+def _require_known(arguments: Mapping[str, Any]) -> None:
+    """At once, and not when the training begins."""
+    own = [*inspect.signature(_Audit.__init__).parameters][1:-1]
+    known = [*own, *[*inspect.signature(audit).parameters][2:]]
+    for name in arguments:
+        if name not in known:
+            raise FaninError(
+                "there is no such argument",
+                where="AuditCallback",
+                found=f"{name}=",
+                fix=f"its own and those of fanin.audit: {nearest(name, known)}",
+            )
 
 
 @contextmanager

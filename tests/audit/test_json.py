@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, is_dataclass, replace
+from errno import ENOSPC
 from math import inf, isnan, nan
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -170,6 +171,36 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         samples.vanishing().save(target)
     assert target.read_text(encoding="utf-8") == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_report_with_nan_equals_its_copy():
+    """NaN is not itself, but a report is what its file says."""
+    report = replace(samples.not_finite(), learning_rate=nan)
+    again = Report.from_json(report.to_json())
+    assert again == report
+    assert hash(again) == hash(report)
+    assert again != replace(report, learning_rate=0.1)
+    assert report != "a report"
+
+
+def test_equal_reports_are_equal_files():
+    """1 is 1.0, and Limits(total=100) is Limits(total=100.0)."""
+    one = replace(samples.healthy(), learning_rate=1, limits=Limits(total=100))
+    other = replace(samples.healthy(), learning_rate=1.0, limits=Limits(total=100.0))
+    assert one == other
+    assert one.to_json() == other.to_json() == Report.from_json(one.to_json()).to_json()
+
+
+def test_a_machine_that_will_not_write_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    """Not the one beside it that was written first."""
+
+    def full(path, *_, **__):
+        raise OSError(ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "write_text", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        samples.healthy().save(tmp_path / "audit.json")
+    assert caught.value.filename == str(tmp_path / "audit.json")
 
 
 def test_what_is_not_finite_stays_what_it_was():

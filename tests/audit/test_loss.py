@@ -9,7 +9,7 @@ from tests.audit.plain import moment, parameter
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name
 
-from fanin import audit
+from fanin import FaninError, audit
 
 
 @pytest.fixture(autouse=True)
@@ -253,3 +253,37 @@ def test_a_backward_pass_that_fails_is_said_and_the_forward_numbers_stand():
     report = audit(Spoiled(), torch.randn(7, 6))
     assert any("the backward pass failed" in note for note in report.notes)
     assert report.places[0].signal.second_moment > 0
+
+
+def test_a_given_loss_sees_the_whole_result_and_torch_s_own_its_logits():
+    """``loss=lambda out, y: F.cross_entropy(out.logits, y)`` is what the error's fix says."""
+    model, x = WithLabels(F.cross_entropy), torch.randn(7, 6)
+    target = torch.randint(9, (7,))
+    for loss in (lambda out, wanted: F.cross_entropy(out.logits, wanted), nn.CrossEntropyLoss()):
+        report = audit(model, x, loss=loss, target=target)
+        assert_loss(model, report, F.cross_entropy(model(x).logits, target))
+
+
+def test_a_target_that_the_model_s_own_loss_leaves_unused_is_said():
+    """Labels in the batch are the model's own."""
+    model, x = WithLabels(F.cross_entropy), torch.randn(7, 6)
+    labels = torch.randint(9, (7,))
+    report = audit(model, {"x": x, "labels": labels}, target=labels)
+    assert "target= was not used" in report.loss.said
+
+
+@pytest.mark.parametrize("wrong", [9, -1])
+def test_a_class_that_the_output_does_not_have_is_refused_in_words(wrong):
+    """torch raises an IndexError from within."""
+    model, x = nn.Linear(6, 9), torch.randn(7, 6)
+    with pytest.raises(FaninError, match=rf"class {wrong} of 9"):
+        audit(model, x, target=torch.full((7,), wrong))
+
+
+@pytest.mark.parametrize(
+    ("target", "fix"), [(torch.zeros(7), r"target\[:, None\]"), ([0.0] * 7, "as_tensor")]
+)
+def test_a_target_that_nearly_fits_is_refused_with_how_to_mend_it(target, fix):
+    """One axis too few, and no tensor."""
+    with pytest.raises(FaninError, match=fix):
+        audit(nn.Linear(6, 1), torch.randn(7, 6), target=target)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit import samples
+from tests.audit.test_print import rank_deficient
 
+from fanin import FaninError
 from fanin._audit._html import report_html
 from fanin._audit._page import page_html
 from fanin._audit._page.axis import Axis, area_path, line_path, linear_axis, log_axis
@@ -19,7 +21,7 @@ from fanin._audit._page.charts import charts_of
 from fanin._audit._page.rows import place_rows
 from fanin._audit._page.series import MEASURES, across, bands, drawn
 from fanin._audit._page.summary import cards_of, tiles_of, verdict
-from fanin._audit._records import Finding, ParameterState, Place, Signal
+from fanin._audit._records import Finding, Loss, ParameterState, Place, Signal
 from fanin._audit._report import Report
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"</script><script>alert(2)</script>&amp;]]>{{ 7 * 7 }}"
@@ -204,6 +206,43 @@ def test_the_head_numbers_are_those_of_the_report():
         "correlation": "0.760",
         "size": "184,330",
     }
+
+
+def test_values_under_rounding_are_counted_and_leave_the_axis_alone():
+    """The chart keeps their room, so that one sees how many there are."""
+    (chart,) = (one for one in charts_of(rank_deficient()) if one.measure == "spectrum")
+    assert "3 of them are zero to rounding" in chart.caption
+    assert chart.axis.low >= -7
+    assert chart.steps == 8
+    assert chart.lines[0].path.count(",") == 5
+
+
+def test_an_output_that_is_not_finite_has_no_std():
+    """That of the other entries, or of none, would be read as a number of the output."""
+    broken = net([1.0, 2.0])
+    last = replace(broken.places[-1], signal=replace(broken.places[-1].signal, finite=0.5))
+    loss = Loss(value=nan, said="", output_std=0.0)
+    for one in (
+        replace(broken, places=(broken.places[0], last)),
+        replace(broken, loss=loss),
+        replace(broken, loss=replace(loss, value=inf)),
+    ):
+        tile = tiles_of(one)[1]
+        assert (tile.value, tile.beside) == ("–", "not finite, at layers.1")
+    assert tiles_of(replace(broken, loss=replace(loss, value=1.0)))[1].value == "0"
+    assert tiles_of(broken)[1].value == "2.00"
+
+
+def test_a_page_that_cannot_be_written_names_the_file_that_was_asked_for(tmp_path):
+    """And not one beside it, of which nobody knows."""
+    with pytest.raises(FaninError, match="no directory") as caught:
+        samples.healthy().to_html(tmp_path / "none" / "x.html")
+    assert ".part" not in str(caught.value)
+    with pytest.raises(FaninError, match="a directory"):
+        samples.healthy().to_html(tmp_path)
+    with pytest.raises(FaninError, match=r"Report\.load"):
+        samples.healthy().to_html(tmp_path / "x.html", before="before.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_report_of_nothing_is_a_page():

@@ -2,13 +2,17 @@
 
 import sys
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 
 import pytest
+import torch
 from tests.audit import samples
-from tests.audit.test_print import chain, report
+from tests.audit.test_print import chain, rank_deficient, report
+from torch import nn
 
+import fanin
 from fanin import FaninError, _plot
+from fanin._audit._axes import Course, Panel, draw
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -147,6 +151,45 @@ def test_what_is_not_finite_breaks_the_curve_and_not_the_picture():
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize("entries", [1, 100])
+def test_a_model_with_nan_in_a_weight_has_a_picture(entries):
+    """One that cannot be drawn is one whose report cannot be logged: when it is wanted most."""
+    torch.manual_seed(0)
+    widths = [(64, 10), (10, 10), (10, 10), (10, 3)]
+    model = nn.Sequential(*(nn.Linear(*pair) for pair in widths))
+    model[2].weight.data.view(-1)[:entries] = torch.nan
+    found = fanin.audit(model, torch.randn(32, 64))
+    assert titles(drawn(found))[0] == "Forward: the signal"
+    places, predictions = found.places, found.predictions
+    broken = tuple(
+        replace(one, signal=replace(one.signal, gradient=nan, variance=nan)) for one in places
+    )
+    theory = tuple(replace(one, gradient=nan, second_moment=nan) for one in predictions)
+    assert predictions
+    panel, *_ = drawn(replace(found, places=broken, predictions=theory)).axes
+    assert "theory" not in texts(panel)
+
+
+def test_a_course_without_a_number_has_a_place_for_its_name():
+    """The drawing asks nothing of what it is given."""
+    course = Course("name", [1, 2], [nan, nan], "#000000")
+    figure = draw(None, "title", "", [Panel("panel", [course], (0.1, 10.0), log=True)], [])
+    assert texts(figure.axes[0]) == ["name"]
+
+
+def test_values_under_rounding_are_named_and_leave_the_axis_alone():
+    """An axis to 1e-64 leaves nothing to be read."""
+    axes = drawn(rank_deficient()).axes[-1]
+    assert "3 more are zero to rounding" in axes.get_xlabel()
+    assert axes.get_xlim()[0] > 1e-7
+
+
+def test_what_is_no_report_is_refused_by_the_way_to_make_one():
+    """A file name is the likeliest."""
+    with pytest.raises(FaninError, match=r"Report\.load"):
+        samples.healthy().plot(before="before.json")
 
 
 def test_names_are_text_and_no_formulas():

@@ -13,8 +13,9 @@ from tests.audit import samples
 from fanin import FaninError
 from fanin._audit._folded import folded_name, rows_of, spine_of
 from fanin._audit._print import findings_text
-from fanin._audit._records import Finding, Place, Signal
+from fanin._audit._records import Finding, Place, Signal, Spectrum
 from fanin._audit._report import Report
+from fanin._audit._resolved import resolved
 from fanin._text import plain
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
@@ -98,6 +99,39 @@ def test_in_a_residual_net_the_course_is_that_of_the_stream():
     sums = [place for place in samples.transformer().places if place.stream is not None]
     assert spine_of(samples.transformer().places) == sums
     assert spine_of(samples.healthy().places) == list(samples.healthy().layers)
+
+
+def rank_deficient(**facts):
+    """A spectrum of which three values of eight are rounding."""
+    values = (3.0, 1.0, 0.5, 0.1, 1e-5, 2e-8, 2e-64, 0.0)
+    found = Spectrum(first="0", last="8", exact=True, values=values, mean_square=1.3)
+    return report(places=chain(3), spectrum=found, **facts)
+
+
+def test_values_under_rounding_are_counted_and_not_shown():
+    """2e-64 is a number of the machine and none of the model."""
+    text = str(rank_deficient())
+    assert "3 of 8 are zero to rounding: under 1e-7 of the largest" in text
+    assert "e-64" not in text
+    assert "1e-5" in text
+
+
+@pytest.mark.parametrize(("dtype", "shown"), [("float64", 6), ("bfloat16", 4), ("float32", 5)])
+def test_rounding_is_that_of_the_models_dtype(dtype, shown):
+    """The coarsest of them, since it is on the way."""
+    (state,) = samples.healthy().parameters[:1]
+    states = (replace(state, dtype=dtype), replace(state, dtype="int64"))
+    values, zero = resolved(rank_deficient(parameters=states))
+    assert (len(values), zero) == (shown, 8 - shown)
+
+
+def test_a_parameter_of_nan_is_not_called_zero():
+    """Its second moment is that of its finite entries, of which it has none."""
+    (state,) = samples.healthy().parameters[:1]
+    broken = replace(state, update=None, gradient=1.0, second_moment=0.0, finite=0.0)
+    assert str(report(parameters=(broken,))).endswith("parameters: 1 not finite")
+    zero = replace(broken, finite=1.0)
+    assert str(report(parameters=(zero,))).endswith("parameters: 1 all zero")
 
 
 def test_errors_come_before_warnings_and_notes():

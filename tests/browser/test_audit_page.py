@@ -3,9 +3,12 @@
 Every test here fails as well for a message on the console or a request to anywhere.
 """
 
+from dataclasses import replace
+
 import pytest
 from tests.audit import samples
 from tests.audit.test_page import HOSTILE, hostile, net
+from tests.audit.test_print import rank_deficient
 
 pytestmark = pytest.mark.slow
 
@@ -224,6 +227,40 @@ def test_a_remedy_is_copied_as_it_is(show):
     else:
         taken = page.evaluate("getSelection().toString()")
     assert taken == HOSTILE
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_long_line_of_a_remedy_is_read_without_scrolling(show, width):
+    """Lines of 130 characters are common; what is copied has no break in it."""
+    long = "plan = plan.replace({lambda site: site.name not in {'layers.4.weight'}: others}) # " * 3
+    found = samples.vanishing()
+    findings = tuple(replace(one, remedy=long) for one in found.findings)
+    page = show(replace(found, findings=findings), viewport={"width": width, "height": 800})
+    for pre in page.locator(".remedy pre").all():
+        assert pre.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+        assert pre.evaluate("(one) => one.textContent") == long
+
+
+def test_values_under_rounding_are_drawn_neither_of_this_audit_nor_of_another(show):
+    """The script draws the spectrum again when two are compared: on the same axis."""
+    page = show(rank_deficient(), rank_deficient())
+    chart = page.locator("figure[data-measure=spectrum]")
+    assert float(chart.get_attribute("data-low")) >= -7
+    for line in ("layers.before", "layers:not(.before)"):
+        path = chart.locator(f".field > .line.{line}").get_attribute("d")
+        assert path.count(",") == 5
+
+
+def test_an_output_that_is_not_finite_is_a_dash_in_both_audits(show):
+    """Its std is that of the other entries."""
+    broken = net([1.0, 2.0])
+    last = replace(broken.places[-1], signal=replace(broken.places[-1].signal, finite=0.5))
+    broken = replace(broken, places=(broken.places[0], last))
+    page = show(broken, net([1.0, 3.0]))
+    text = page.locator("[data-tile=output]").inner_text()
+    assert "3.00" in text
+    assert "2.00" not in text
+    assert "–" in text
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(show):

@@ -73,6 +73,7 @@ def test_starts_and_rates_of_a_seed_see_the_same_batches():
     assert not torch.equal(seen[0, 1][0], seen[0, 2][0])
 
 
+@pytest.mark.slow
 def test_without_a_target_it_is_the_references_loss_after_three_quarters():
     """On its worst tuning seed, and before any scoring seed is looked at."""
     found = compared()
@@ -141,15 +142,14 @@ def test_members_that_diverge_leave_their_stack(trained, monkeypatch):
     )
     steps = []
     stack = _trainer.Told.add
-    monkeypatch.setattr(
-        _trainer.Told, "add", lambda told, n: (steps.append(n), stack(told, n))[1]
-    )
+    monkeypatch.setattr(_trainer.Told, "add", lambda told, n: (steps.append(n), stack(told, n))[1])
     found = compared(rates=(0.1, 1e5), optimizer="sgd", target=0.5, recipes={"own": None})
     assert [t.rate for t in found.trials if t.loss[0] == math.inf][-1] == 1e5
     assert all(job.way == "together" for job in trained)
     assert sum(steps) == sum(job.size for job in trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "names"),
     [
@@ -188,6 +188,7 @@ def test_lsuv_is_calibrated_for_each_member(monkeypatch):
     assert not torch.equal(first[0], first[1])
 
 
+@pytest.mark.slow
 def test_a_comparison_is_a_function_of_its_arguments():
     """And leaves the global generator as it was."""
     before = torch.get_rng_state()

@@ -69,6 +69,7 @@ def test_a_file_that_is_whole_leaves_nothing_to_train(tmp_path, trained):
     assert trained == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [1, 2, 5, 9, 14])
 def test_a_file_of_any_length_is_gone_on_with(tmp_path, trained, together, kept):
     """Bit for bit: also a stack of which some members are missing is trained as a whole."""
@@ -104,6 +105,7 @@ def test_the_file_changes_nothing(tmp_path):
     assert (with_file.outcomes, with_file.trials) == (without.outcomes, without.trials)
 
 
+@pytest.mark.slow
 def test_more_seeds_and_other_rates_train_only_what_is_new(tmp_path, trained):
     """The file is of the trainings, not of the question."""
     path = tmp_path / "runs.jsonl"
@@ -114,6 +116,7 @@ def test_more_seeds_and_other_rates_train_only_what_is_new(tmp_path, trained):
     assert more.outcomes == compared(make_model=dropping, scoring_seeds=5).outcomes
 
 
+@pytest.mark.slow
 def test_a_lower_target_trains_again_what_had_stopped_at_a_higher_one(tmp_path):
     """Losses that end at the old target do not say when the new one was reached."""
     path = tmp_path / "runs.jsonl"

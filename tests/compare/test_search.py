@@ -1,4 +1,4 @@
-"""The rate of each start: one rule, a grid that is widened, seeds that are used for nothing else."""
+"""The rate of each start: one rule, a grid that is widened, seeds for nothing else."""
 
 from math import inf
 

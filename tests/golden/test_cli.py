@@ -29,7 +29,16 @@ def asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["fanin", "fanin plan", "fanin explain", "fanin audit", "fanin tour", "fanin doctor"]
+    "command",
+    [
+        "fanin",
+        "fanin plan",
+        "fanin explain",
+        "fanin audit",
+        "fanin compare",
+        "fanin tour",
+        "fanin doctor",
+    ],
 )
 def test_help_is_the_text_agreed(command, capsys, monkeypatch):
     """A changed option or sentence is changed on purpose, in the golden file too."""
@@ -52,6 +61,8 @@ def test_version_is_the_packages(capsys):
         ["plan", "--help"],
         ["explain", "--help"],
         ["audit", "--help"],
+        ["compare", "--help"],
+        ["compare", "net.py:Net", "--data", "digits", "--budget", "2"],
         ["tour", "--help"],
         ["--version"],
         ["tuor"],
@@ -91,13 +102,13 @@ def test_bad_usage_is_exit_code_2_and_says_how_to_use_it(arguments, capsys):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 def test_a_full_disk_is_a_sentence_and_no_traceback():
-    """Exit code 1, as for anything that the machine would not do."""
+    """Exit code 2: 1 is a verdict, and what could not be written is none."""
     code = "import sys; from fanin._cli import main; sys.exit(main(['doctor']))"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-u", "-c", code], stdout=full, stderr=subprocess.PIPE, check=False
         )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr
 
@@ -200,7 +211,7 @@ def test_ascii_streams_get_likenesses_instead_of_errors():
 
 
 def test_a_reader_that_has_gone_is_no_traceback():
-    """`fanin doctor | head -1` closes the pipe early."""
+    """`fanin doctor | head -1` closes the pipe early; under pipefail 1 would be a verdict."""
     code = (
         "import os, sys; from fanin import _cli; r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
         "code = _cli.main(['doctor']); sys.exit(code)"
@@ -208,7 +219,7 @@ def test_a_reader_that_has_gone_is_no_traceback():
     done = subprocess.run(
         [sys.executable, "-u", "-c", code], capture_output=True, check=False, text=True
     )
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 def test_the_exit_codes_are_those_that_main_documents():

@@ -5,6 +5,8 @@ The texts are in ``cli_audit.txt``. To change them on purpose: run this file
 """
 
 import json
+import sys
+from errno import ENOSPC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import dedent
@@ -218,6 +220,55 @@ def test_a_broken_start_is_found_and_fails(folder, capsys):
     report = Report.from_json(capsys.readouterr().out)
     assert "layers.1" in report.findings[0].where
     assert json.loads(report.to_json())["findings"][0]["severity"] == "error"
+
+
+@pytest.mark.parametrize("option", ["--html", "--json", "--junit"])
+def test_a_directory_is_no_file_to_save_in(folder, capsys, option):
+    """Told before the model is made, which may take minutes."""
+    assert audit(option, ".") == 2
+    printed = capsys.readouterr()
+    assert f"where: {option}\n  found: ., a directory" in printed.err
+    assert "the user's code prints" not in printed.err
+
+
+def test_two_reports_do_not_go_to_one_file(folder, capsys):
+    """The second would replace the first."""
+    assert audit("--html", "audit.x", "--json", "./audit.x") == 2
+    assert "--json and --html" in capsys.readouterr().err
+    assert not (folder / "audit.x").exists()
+
+
+def test_a_report_that_cannot_be_written_is_no_verdict(folder, capsys, monkeypatch):
+    """Exit code 1 says that the start is not healthy."""
+
+    def full(*_, **__):
+        raise OSError(ENOSPC, "No space left on device", "a.html")
+
+    monkeypatch.setattr(Report, "to_html", full)
+    assert audit("--target", "data.py:labels", "--html", "a.html") == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_word_that_is_unknown_is_answered_with_the_usage_of_the_command(capsys):
+    """That of fanin alone names no option of it."""
+    assert audit("--bogus") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: fanin audit ")
+    assert "unrecognized arguments: --bogus" in printed
+
+
+def test_a_file_that_many_options_name_runs_once(folder, capsys):
+    """It may take long; and a class of it is then one class."""
+    net, data = (dedent(FILES[name]) for name in ("net.py", "data.py"))
+    more = "def batch():\n    return torch.randn(64, 64)\n\nprint('run')\n"
+    (folder / "train.py").write_text(f"{net}\n{data}\n{more}", encoding="utf-8")
+    words = ["--batch", "train.py:batch", "--target", "train.py:labels", "--loss", "train.py:loss"]
+    assert main(["audit", "train.py:Net", *words, "--json"]) in (0, 1)
+    first = capsys.readouterr()
+    assert first.err.splitlines().count("run") == 1
+    assert not any(name.startswith("_fanin_target") for name in sys.modules)
+    main(["audit", "train.py:Net", *words, "--json"])
+    assert capsys.readouterr() == first
 
 
 def test_a_terminal_shows_what_is_going_on(folder, capsys, monkeypatch):

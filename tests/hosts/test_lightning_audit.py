@@ -207,6 +207,28 @@ def test_a_training_step_that_optimizes_is_refused_before_it_runs():
     assert callback.report is not None
 
 
+def test_a_batch_that_the_step_skips_is_no_failure_and_the_next_is_audited():
+    """Lightning goes on where training_step returns None."""
+
+    class Skips(Net):
+        def training_step(self, batch, index):
+            return None if index == 0 else super().training_step(batch, index)
+
+    callback = AuditCallback(raise_if_unhealthy=True, severity="error")
+    module = made(Skips)
+    fit(module, callback, steps=3)
+    assert callback.report is not None
+    assert module.steps == 2  # of the three, one was skipped
+
+
+def test_a_misspelt_argument_is_refused_when_the_callback_is_made():
+    """Not after the data were loaded."""
+    with pytest.raises(FaninError, match="raise_if_unhealthy"):
+        AuditCallback(raise_if_unhealty=True)
+    with pytest.raises(FaninError, match="learning_rate"):
+        AuditCallback(learning_rat=0.1)
+
+
 def test_a_training_that_goes_on_is_not_audited(tmp_path):
     """Its weights are no start."""
     trainer = fit(made(), steps=1)

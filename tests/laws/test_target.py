@@ -132,6 +132,18 @@ def test_a_file_is_read_anew_each_time(folder):
     assert isinstance(made("net.py:build").model, nn.ReLU)
 
 
+def test_a_file_runs_once_inside_and_leaves_no_module_behind(folder):
+    """Of several names the objects must be of one run: isinstance fails across two."""
+    (folder / "net.py").write_text("class Net:\n    pass\n\nnet = Net()\n")
+    with importable("net.py:Net"), importable("net.py:net"):
+        kind, made_of_it = (find(f"net.py:{name}", option="X") for name in ("Net", "net"))
+        other = find(f"{folder}/net.py:Net", option="X")
+    assert type(made_of_it) is kind is other
+    assert not any(name.startswith("_fanin_target") for name in sys.modules)
+    with importable("net.py:Net"):
+        assert find("net.py:Net", option="X") is not kind
+
+
 def test_the_path_is_as_it_was_also_after_an_error(folder):
     """Nothing that runs later imports from that directory by accident."""
     before = list(sys.path)

@@ -162,6 +162,7 @@ def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, M
         places=places_of(reading, seen, inputs, model),
         parameters=states,
         loss=measured.loss,
+        given=measured.batch,
         spectrum=spectrum,
         predictions=predictions,
         notes=(*measured.notes, *([f"spectrum: {said}"] if said else [])),
@@ -214,7 +215,8 @@ def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]
     except FaninError:
         # What went wrong in the mode that was wanted first is what the caller can mend.
         raise error from error.__cause__
-    found.notes.append(f"evaluation mode: in training mode {error.what}")
+    said = error.found.partition("; the batch was")[0]
+    found.notes.append(f"evaluation mode: in training mode {error.what}: {said}")
     return found, "evaluation"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log10
+from math import ceil, isfinite, log10
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from fanin._plot import COLOURS, TROUBLE, spread
@@ -71,6 +71,8 @@ class Panel:
     behind: Sequence[float] = ()
     all_of_them: bool = True
     root_mean_square: float = 0.0
+    zero: int = 0
+    """So many more values are zero up to rounding, and not drawn."""
 
 
 def draw(
@@ -226,8 +228,9 @@ def _label_ends(axes: "Axes", panel: Panel) -> None:
 
 def _height(course: Course, panel: Panel) -> float:
     """Where the curve ends, as a share of the axis."""
-    last = [y for y in course.y if y == y][-1]  # noqa: PLR0124 - NaN
+    known = [y for y in course.y if isfinite(y)]
     low, high = panel.y_range
+    last = known[-1] if known else high
     if panel.log:
         last, low, high = (log10(value) if value > 0 else -400.0 for value in (last, low, high))
     return min(1.0, max(0.0, (last - low) / (high - low)))
@@ -255,7 +258,8 @@ def _draw_spectrum(axes: "Axes", panel: Panel) -> None:
     if panel.root_mean_square > 0:
         _upright(axes, panel.root_mean_square, "rms", COLOURS[1], drop=15)
     name = "singular value" if panel.all_of_them else "singular value: the extremes found"
-    axes.set_xlabel(name, fontsize=9, color=_SOFT)
+    zero = f"; {panel.zero} more are zero to rounding" if panel.zero else ""
+    axes.set_xlabel(name + zero, fontsize=9, color=_SOFT)
 
 
 def _few_decades(axes: "Axes") -> None:

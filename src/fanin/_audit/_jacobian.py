@@ -85,7 +85,7 @@ def spectrum_of(
                     return _spectrum(jacobian, names, exact_up_to, seed)
         except FaninError as error:
             said = f"the model did not run again: {error.what}"
-        except RuntimeError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a user's own backward raises
             said = f"no derivative: {_line(error)}"
     return None, said
 
@@ -102,7 +102,7 @@ def _name(graph: Graph, value: Value) -> str:
     return node.module or node.operation
 
 
-def _line(error: RuntimeError) -> str:
+def _line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:160]
 
 
@@ -196,7 +196,7 @@ def _extremes(operator: Operator, generator: Generator) -> tuple[Tensor, str]:
         return none, "extreme values not sought: the vectors are too long"
     try:
         values = extremes(operator, generator, steps=_STEPS)
-    except RuntimeError as error:
+    except Exception as error:  # noqa: BLE001 - whatever a user's own code raises
         return none, f"extreme values not sought: no second derivative ({_line(error)})"
     return values, "" if values.numel() else f"no extreme value is known to 1 % in {_STEPS} steps"
 
@@ -347,7 +347,7 @@ class _Jacobian:
                 allow_unused=True,
                 is_grads_batched=True,
             )[0]
-        except RuntimeError:
+        except Exception:  # noqa: BLE001 - as above
             # Not every derivative can be taken of several cotangents at once.
             return [self._back(one) for one in cotangents]
         return [self.first.zeros()] * len(cotangents) if found is None else found

@@ -1,6 +1,7 @@
 """The loss that is run backward: given, the model's own, inferred, or a random direction."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -17,6 +18,8 @@ __all__ = ["LossFunction", "Run", "loss_of"]
 
 LossFunction: TypeAlias = Callable[..., Tensor]
 """Of the model's result, and of the target where one is given."""
+_LEFT_OUT = -100
+"""torch's sign for a position that a loss leaves out."""
 
 
 @final
@@ -45,7 +48,8 @@ def loss_of(result: object, loss: LossFunction | None, target: object) -> Run:
         return Run(_scalar(_called(loss, result, target)), _named(loss), output)
     own = _own(result)
     if own is not None:
-        return Run(own, "the model's own loss", output)
+        unused = "" if target is None else "; target= was not used, give loss= for that"
+        return Run(own, f"the model's own loss{unused}", output)
     if output is None:
         raise FaninError(
             "the model returned nothing that a gradient could come from",
@@ -87,9 +91,15 @@ def _field(result: object, name: str) -> object:
 
 
 def _called(loss: LossFunction, result: object, target: object) -> object:
+    """``loss`` of the result and the target; of its logits, where it knows tensors alone."""
+    given = () if target is None else (target,)
     try:
-        return loss(result) if target is None else loss(_plain(result), target)
+        return loss(result, *given)
     except Exception as error:
+        logits = _field(result, "logits")
+        if isinstance(logits, Tensor):
+            with suppress(Exception):
+                return loss(logits, *given)
         said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise FaninError(
             "the loss failed on the model's result",
@@ -98,11 +108,6 @@ def _called(loss: LossFunction, result: object, target: object) -> object:
             fix="loss= is called with the model's result, and target= where one is given: wrap it, "
             "such as loss=lambda result: F.cross_entropy(result.logits, labels)",
         ) from error
-
-
-def _plain(result: object) -> object:
-    logits = _field(result, "logits")
-    return logits if isinstance(logits, Tensor) else result
 
 
 def _scalar(found: object) -> Tensor:
@@ -124,12 +129,9 @@ def _named(loss: LossFunction) -> str:
 def _inferred(output: Tensor, target: object) -> Run:
     if isinstance(target, Tensor):
         if not target.is_floating_point() and target.dtype != torch.bool:
-            if target.shape == output.shape[:-1]:
-                flat = F.cross_entropy(output.flatten(0, -2), target.flatten())
-                return Run(flat, "cross-entropy over the last axis, inferred", output)
-            if output.ndim > 1 and target.shape == (output.shape[0], *output.shape[2:]):
-                found = F.cross_entropy(output, target)
-                return Run(found, "cross-entropy over the second axis, inferred", output)
+            found = _cross_entropy(output, target)
+            if found is not None:
+                return found
         elif target.shape == output.shape:
             return Run(
                 F.mse_loss(output, target.to(output.dtype)), "mean squared error, inferred", output
@@ -138,8 +140,40 @@ def _inferred(output: Tensor, target: object) -> Run:
         "no loss can be inferred from this target",
         where="fanin.audit, target=",
         found=f"an output {describe(output)} and a target {describe(target)}",
-        fix="give loss=, a function of the output and the target",
+        fix=_fix(output, target),
     )
+
+
+def _cross_entropy(output: Tensor, target: Tensor) -> Run | None:
+    """Over the last axis, or the second; None for a target of another shape."""
+    if target.shape == output.shape[:-1]:
+        _require_classes(target, output.shape[-1])
+        flat = F.cross_entropy(output.flatten(0, -2), target.flatten())
+        return Run(flat, "cross-entropy over the last axis, inferred", output)
+    if output.ndim > 1 and target.shape == (output.shape[0], *output.shape[2:]):
+        _require_classes(target, output.shape[1])
+        found = F.cross_entropy(output, target)
+        return Run(found, "cross-entropy over the second axis, inferred", output)
+    return None
+
+
+def _require_classes(target: Tensor, classes: int) -> None:
+    wrong = target[((target < 0) | (target >= classes)) & (target != _LEFT_OUT)]
+    if wrong.numel():
+        raise FaninError(
+            "the target names a class that the output does not have",
+            where="fanin.audit, target=",
+            found=f"class {int(wrong[0])} of {classes}",
+            fix=f"give classes from 0 to {classes - 1}, {_LEFT_OUT} for what is left out, or loss=",
+        )
+
+
+def _fix(output: Tensor, target: object) -> str:
+    if not isinstance(target, Tensor):
+        return "give a tensor, such as torch.as_tensor(target), or loss="
+    if target.is_floating_point() and output.shape == (*target.shape, 1):
+        return "give target[:, None], of the output's shape"
+    return "give loss=, a function of the output and the target"
 
 
 def _random_direction(output: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, log
 from typing import Any, Final, final
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from fanin._audit._batch import Place as BatchPlace
 from fanin._audit._batch import by_input
 
-__all__ = ["Numbers", "dead_units", "numbers_of", "power", "real", "saturated"]
+__all__ = ["Numbers", "dead_units", "flat_side", "numbers_of", "power", "real", "saturated"]
 
 _SMALL = 1e-3
 """Below this share of E x^2 a variance from differences of sums is computed again, centred."""
@@ -22,6 +22,10 @@ _STEEP: Final[dict[str, tuple[float, float]]] = {
     "hardsigmoid": (0.0, 1.0),
 }
 """Bounded activations: outputs at or beyond these are saturated."""
+_LEFT: Final = {
+    "gelu": -2.28, "silu": -3.93, "mish": -3.98, "selu": -log(20.0), "softplus": -log(19.0),
+}  # fmt: skip
+"""Smooth activations: left of this the slope is under a twentieth of its largest."""
 
 
 @final
@@ -104,10 +108,38 @@ def _cosine(variance: float, moment: float, count: int) -> float:
     return (count * mean - moment) / ((count - 1) * moment)
 
 
-def dead_units(output: Tensor, *, unit: int) -> tuple[float, int] | None:
-    """The share of units whose output is one and the same number, and on how many it was seen.
+def flat_side(operation: str, args: Sequence[Any], output: Tensor) -> Tensor | None:
+    """Where a smooth activation is flat on its left: its slope is under a twentieth of the largest.
 
-    ``unit`` is the axis of the units.
+    None for others, and for one that has written over its input.
+
+    >>> flat_side("gelu", [torch.tensor([-3.0, -1.0])], torch.zeros(2))
+    tensor([ True, False])
+    """
+    end = _elu(args, operation) if operation in ("elu", "celu") else _LEFT.get(operation)
+    if end is None or not isinstance(args[0], Tensor) or args[0].data_ptr() == output.data_ptr():
+        return None
+    factor = float(args[1]) if operation == "softplus" and len(args) > 1 else 1.0
+    return args[0].detach() * factor < end
+
+
+def _elu(args: Sequence[Any], operation: str) -> float:
+    """Left of 0 the slope is ``alpha`` times that of the right, and falls by e a unit."""
+    alpha = float(args[1]) if len(args) > 1 else 1.0
+    inside = float(args[3]) if len(args) > 3 else 1.0
+    if operation == "celu":
+        inside = 1 / alpha
+    steep = alpha * inside
+    return log(max(1.0, steep) / (20 * steep)) / inside
+
+
+def dead_units(
+    output: Tensor, *, unit: int, flat: Tensor | None = None
+) -> tuple[float, int] | None:
+    """The share of units that are one and the same number, and on how many it was seen.
+
+    ``unit`` is the axis of the units. ``flat`` marks where the activation is flat: a unit that is
+    so everywhere counts too.
 
     >>> dead_units(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), unit=1)
     (0.5, 2)
@@ -120,6 +152,8 @@ def dead_units(output: Tensor, *, unit: int) -> tuple[float, int] | None:
         return None
     others = [axis for axis in range(values.ndim) if axis != unit % values.ndim]
     same = values.amax(others) == values.amin(others)
+    if flat is not None and flat.shape == values.shape:
+        same = same | (flat.to(torch.uint8).amin(others) == 1)
     return float(same.count_nonzero()) / same.numel(), count
 
 

@@ -8,8 +8,9 @@ from fanin import _plot
 from fanin._audit._axes import Band, Course, Mark, Panel, draw
 from fanin._audit._folded import spine_of
 from fanin._audit._print import verdict
-from fanin._audit._records import Finding, Growth, Place, Spectrum
+from fanin._audit._records import Finding, Growth, Place
 from fanin._audit._report import Report
+from fanin._audit._resolved import resolved
 from fanin._errors import FaninError
 
 if TYPE_CHECKING:
@@ -164,11 +165,13 @@ def _behind(before: Report | None, value: _Value) -> list[Course]:
 
 
 def _predicted(report: Report, values: dict[int, float]) -> list[Course]:
-    if not values:
-        return []
-    places = [report.places[index] for index in values]
-    x, y = [place.depth for place in places], list(values.values())
-    return [Course("theory", x, y, _THEORY, style="dashes")]
+    found = _over(
+        (report.places[index] for index in values),
+        "theory",
+        lambda place: values[place.index],
+        _THEORY,
+    )
+    return [Course(one.label, one.x, one.y, one.colour, style="dashes") for one in found]
 
 
 def _band(report: Report, growth: Growth, value: _Value) -> Band | None:
@@ -232,7 +235,7 @@ def _cosine_of_positions(place: Place) -> float | None:
 
 def _spectrum(report: Report, before: Report | None) -> Panel | None:
     found = report.spectrum
-    values = _positive(found)
+    values, zero = resolved(report)
     if found is None or not values:
         return None
     return Panel(
@@ -240,11 +243,8 @@ def _spectrum(report: Report, before: Report | None) -> Panel | None:
         [],
         (0.0, 1.0),
         spectrum=values,
-        behind=_positive(before.spectrum) if before is not None else [],
+        behind=resolved(before)[0] if before is not None else [],
         all_of_them=found.exact,
         root_mean_square=found.mean_square**0.5,
+        zero=zero,
     )
-
-
-def _positive(spectrum: Spectrum | None) -> list[float]:
-    return [] if spectrum is None else [value for value in spectrum.values if 0 < value < inf]

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from fanin._audit._folded import Row, fold, folded_name, resampled, rows_of, spine_of
 from fanin._audit._records import Finding, Growth, Loss, ParameterState, Place, Spectrum
 from fanin._audit._report import Report
+from fanin._audit._resolved import resolved, rounding_unit
 from fanin._text import WIDTH, bar, number, paragraph, sparkline, table
 
 __all__ = ["findings_text", "report_text", "verdict"]
@@ -35,7 +36,7 @@ def report_text(report: Report) -> str:
         _layers(report.layers),
         _depth(report),
         _growths(report.growths),
-        _spectrum(report.spectrum) if report.spectrum else "",
+        _spectrum(report, report.spectrum) if report.spectrum else "",
         _parameters(report),
         "\n".join(_hanging("note: ", note) for note in report.notes),
     ]
@@ -68,8 +69,12 @@ def _facts(report: Report) -> list[str]:
 
 
 def _loss(loss: Loss) -> str:
-    known = loss.uninformed is not None
-    beside = f", where a model that knows nothing has {number(loss.uninformed)}" if known else ""
+    beside = ""
+    if loss.uninformed is not None:
+        # Of a sum, or of one loss among several, the value is no measure beside that.
+        own = "" if loss.observed is None else f"{number(loss.observed)} an element"
+        beside = f", {own}{' ' if own else ''}where a model that knows nothing has "
+        beside += number(loss.uninformed)
     return f"loss {number(loss.value)}{beside} ({loss.said})"
 
 
@@ -258,19 +263,23 @@ def _growths(growths: Sequence[Growth]) -> str:
 _THINGS: Final = {"plain": "plain layers", "residual": "residual sums"}
 
 
-def _spectrum(spectrum: Spectrum) -> str:
+def _spectrum(report: Report, spectrum: Spectrum) -> str:
     error = f", standard error {number(spectrum.error, 2)}" if spectrum.error else ""
     head = (
         f"Jacobian from {spectrum.first} to {spectrum.last}, {spectrum.inputs} inputs: "
         f"mean square of its singular values {number(spectrum.mean_square)}{error}"
     )
-    if not spectrum.values:
-        return _hanging("", head)
-    values = sorted(spectrum.values, reverse=True)
-    name = "all of them (log)" if spectrum.exact else "the extremes (log)"
-    curve = _chart(values, _scale(values), _LINE)
-    line = f"  {name:<24} {_short(values[0]):>6} {curve} {_short(values[-1])}"
-    return "\n".join([_hanging("", head), line])
+    lines = [_hanging("", head)]
+    values, zero = resolved(report)
+    if values:
+        name = "all of them (log)" if spectrum.exact else "the extremes (log)"
+        name = "above rounding (log)" if zero else name
+        curve = _chart(values, _scale(values), _LINE)
+        lines.append(f"  {name:<24} {_short(values[0]):>6} {curve} {_short(values[-1])}")
+    if zero:
+        unit = f": under {_short(rounding_unit(report))} of the largest" if values else ""
+        lines.append(f"  {zero} of {len(values) + zero} are zero to rounding{unit}")
+    return "\n".join(lines)
 
 
 def _parameters(report: Report) -> str:
@@ -301,10 +310,17 @@ def _parameter(group: Sequence[ParameterState]) -> list[str]:
 
 
 def _uncounted(parameters: Sequence[ParameterState]) -> str:
-    zero = sum(one.second_moment == 0 for one in parameters)
+    # Of what is not finite the moments are of the rest, or of nothing.
+    zero = sum(one.second_moment == 0 and one.finite == 1 for one in parameters)
+    broken = sum(one.finite < 1 for one in parameters)
     missed = sum(one.trainable and one.gradient is None for one in parameters)
     frozen = sum(not one.trainable for one in parameters)
-    said = ((zero, "all zero"), (missed, "without a gradient"), (frozen, "not trained"))
+    said = (
+        (broken, "not finite"),
+        (zero, "all zero"),
+        (missed, "without a gradient"),
+        (frozen, "not trained"),
+    )
     texts = [f"{count} {text}" for count, text in said if count]
     return paragraph(f"parameters: {', '.join(texts)}") if texts else ""
 

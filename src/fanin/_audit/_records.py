@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias, final
 
 __all__ = [
     "Finding",
+    "Given",
     "Growth",
     "Loss",
     "ParameterState",
@@ -58,9 +59,9 @@ class Place:
     ``inputs`` are the places whose outputs it took. ``weight`` is the canonical name of the
     parameter that multiplied here, and ``depth`` how many weights are on the longest way to here.
     ``stream``: the number of the residual stream of which this is a sum.
-    ``dead`` is the share of units that are the same for all inputs, ``saturated`` the share of
-    entries of a bounded activation (tanh, sigmoid) at which its slope is under a twentieth of the
-    largest; both for activations only.
+    ``dead`` is the share of units that are the same for all inputs, or on the flat side of a smooth
+    activation for all of them; ``saturated`` the share of entries of a bounded activation (tanh,
+    sigmoid) at which its slope is under a twentieth of the largest; both for activations only.
     ``entropy`` is that of attention, as a part of what uniform attention has.
     ``stochastic``: a factor that was drawn in the run multiplies here, as in stochastic depth.
     """
@@ -126,6 +127,37 @@ class Loss:
     uninformed: float | None = None
     output_std: float | None = None
     classes: int | None = None
+    observed: float | None = None
+    """What the operation that ``uninformed`` is of gave, per element: of a sum, or of a part."""
+    target_mean: float | None = None
+    """Of a squared error."""
+    is_spread: bool = False
+    """Whether output and target were both repeated, as (32, 1) and (32,) are to (32, 32)."""
+    is_loss: bool = True
+    """False for a direction of the output: what it does not reach need not learn."""
+    failed: str = ""
+    """What the backward pass stopped with."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the model was given: the tensors of numbers in the batch, and the target.
+
+    >>> Given(second_moment=1e6).std
+    1000.0
+    """
+
+    second_moment: float | None = None
+    """E x^2 of the largest tensor; None for a batch of whole numbers."""
+    batch_finite: float = 1.0
+    """The share of its entries that are finite, or a mask of -inf."""
+    target_finite: float = 1.0
+
+    @property
+    def std(self) -> float | None:
+        """The square root of E x^2."""
+        return None if self.second_moment is None else float(self.second_moment**0.5)
 
 
 @final

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 from fanin._audit._limits import Limits
 from fanin._audit._records import (
     Finding,
+    Given,
     Growth,
     Loss,
     ParameterState,
@@ -58,6 +59,7 @@ class Report:
     places: tuple[Place, ...] = ()
     parameters: tuple[ParameterState, ...] = ()
     loss: Loss | None = None
+    given: Given | None = None
     growths: tuple[Growth, ...] = ()
     spectrum: Spectrum | None = None
     predictions: tuple[Prediction, ...] = ()
@@ -82,6 +84,17 @@ class Report:
         """The highest severity among the findings; None where there is none."""
         found = {finding.severity for finding in self.findings}
         return next((one for one in _SEVERITIES if one in found), None)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the two would be the same file; what is NaN in both is the same."""
+        if not isinstance(other, Report):
+            return NotImplemented
+        from fanin._audit._json import as_data
+
+        return self is other or as_data(self) == as_data(other)
+
+    def __hash__(self) -> int:
+        return hash((self.model, self.batch, self.mode, self.seed, self.plan, len(self.places)))
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -128,10 +141,11 @@ class Report:
         another report, drawn in grey behind this one.
 
         Raises:
-            FaninError: where matplotlib is not installed.
+            FaninError: where matplotlib is not installed, or ``before`` is no report.
         """
         from fanin._audit._plot import plot
 
+        _require_report(before)
         return plot(self, figure, before)
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -157,7 +171,11 @@ class Report:
         return _json.read(text)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON to a file, whole or not at all."""
+        """Write the report as JSON to a file, whole or not at all.
+
+        Raises:
+            FaninError: where there is no such directory.
+        """
         from fanin._audit import _json
 
         _json.write_file(Path(path), self.to_json())
@@ -173,10 +191,14 @@ class Report:
         """Write the report as one page that needs nothing else, whole or not at all.
 
         ``before``: another report, to be compared with this one.
+
+        Raises:
+            FaninError: where ``before`` is no report, or there is no such directory.
         """
         from fanin._audit import _json
         from fanin._audit._page.page import page_html
 
+        _require_report(before)
         _json.write_file(Path(path), page_html(self, before))
 
     def to_junit(self, *, strict: bool = False) -> str:
@@ -218,3 +240,13 @@ class Report:
         from fanin._audit._html import report_html
 
         return report_html(self)
+
+
+def _require_report(before: object) -> None:
+    if before is not None and not isinstance(before, Report):
+        raise FaninError(
+            "this is no report",
+            where="before=",
+            found=repr(before)[:60],
+            fix="give what fanin.audit returned, or fanin.Report.load(path)",
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fanin._audit._loss import LossFunction, Run, loss_of
 from fanin._audit._measure import power, real
 from fanin._audit._parameters import Steps, trainable
-from fanin._audit._records import Loss
+from fanin._audit._records import Given, Loss
 from fanin._audit._uninformed import Uninformed
 from fanin._audit._watch import Watcher
 from fanin._observe import observing
@@ -35,6 +35,7 @@ class Measured:
     loss: Loss
     given: dict[int, float]
     """E x^2 of each tensor of the batch, by the index of its node."""
+    batch: Given
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,7 +59,7 @@ def measure(
     def watch(
         node: Node, args: Sequence[Any], keywords: Mapping[str, Any], outputs: list[Tensor]
     ) -> None:
-        uninformed.see(node.operation, args)
+        uninformed.see(node.operation, args, outputs)
         watcher(node, args, keywords, outputs)
 
     recorder.watch = watch
@@ -79,8 +80,26 @@ def measure(
             run = loss_of(result, loss, target)
         found = _loss(run, uninformed)
         del result
-        notes = _backward(run, tensors, steps)
-    return Measured(recorder, watcher, steps, found, powers, notes)
+        failed = _backward(run, tensors, steps)
+    found = replace(found, failed=failed)
+    notes = _notes(found, tensors, is_run=run.value.requires_grad)
+    return Measured(recorder, watcher, steps, found, powers, _given(batch, target), notes)
+
+
+def _given(batch: object, target: object) -> Given:
+    inputs = [real(one) for one in results_in(batch) if is_continuous(one)]
+    targets = [real(one) for one in results_in(target) if is_continuous(one)]
+    return Given(
+        second_moment=max((power(one)[0] for one in inputs), default=None),
+        batch_finite=min(map(_usable, inputs), default=1.0),
+        target_finite=min(map(_usable, targets), default=1.0),
+    )
+
+
+def _usable(values: Tensor) -> float:
+    """The share that is finite, or -inf, as masks are."""
+    wrong = values.isnan() | values.isposinf()
+    return 1.0 - float(wrong.count_nonzero()) / max(values.numel(), 1)
 
 
 def batch_size(batch: object) -> int:
@@ -97,7 +116,9 @@ def batch_size(batch: object) -> int:
 def _seeing(uninformed: Uninformed) -> Iterator[None]:
     """Inside, the operations of a loss are looked at; they are no part of the model's graph."""
     recorder = Recorder()
-    recorder.watch = lambda node, args, _keywords, _outputs: uninformed.see(node.operation, args)
+    recorder.watch = lambda node, args, _keywords, outputs: uninformed.see(
+        node.operation, args, outputs
+    )
     with recording(recorder, nn.Module(), gradients=True):
         yield
 
@@ -105,25 +126,40 @@ def _seeing(uninformed: Uninformed) -> Iterator[None]:
 def _loss(run: Run, uninformed: Uninformed) -> Loss:
     output = run.output
     std = None if output is None else power(real(output))[0] ** 0.5
+    price = uninformed.price if run.is_loss else None
     return Loss(
         value=float(run.value.detach()),
         said=run.said,
-        uninformed=uninformed.loss if run.is_loss else None,
+        uninformed=price.uninformed if price is not None else None,
         output_std=std,
-        classes=uninformed.classes,
+        classes=price.classes if price is not None else None,
+        observed=price.value if price is not None else None,
+        target_mean=price.target_mean if price is not None else None,
+        is_spread=price is not None and price.is_spread,
+        is_loss=run.is_loss,
     )
 
 
-def _backward(run: Run, tensors: list[Tensors], steps: Steps) -> list[str]:
-    """Run backward; returns what has to be said where that was not possible."""
+def _backward(run: Run, tensors: list[Tensors], steps: Steps) -> str:
+    """Run backward, where that is possible; returns what it failed with, or nothing."""
     if not run.value.requires_grad:
-        return ["gradients: none, the result does not depend on a trainable parameter"]
+        return ""
     try:
         with steps.listening(tensors):
             # To the model's own tensors alone: a module of the loss keeps no gradient of this run.
             own = trainable(tensors) or None
             run.value.backward(inputs=own)  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - whatever a user's own backward raises
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-        return [f"gradients: the backward pass failed: {said}"]
-    return []
+        return f"{type(error).__name__}: {error}".splitlines()[0][:160]
+    return ""
+
+
+def _notes(loss: Loss, tensors: list[Tensors], *, is_run: bool) -> list[str]:
+    """What has to be said where there are no gradients."""
+    if loss.failed:
+        return [f"gradients: the backward pass failed: {loss.failed}"]
+    if is_run:
+        return []
+    if trainable(tensors):
+        return ["gradients: none, the result does not depend on a trainable parameter"]
+    return ["gradients: none, no parameter of the model is trainable"]

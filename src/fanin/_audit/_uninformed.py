@@ -3,12 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor
 
-__all__ = ["Uninformed"]
+__all__ = ["Price", "Uninformed"]
+
+_NONE, _MEAN, _SUM = 0, 1, 2
+"""torch's numbers for the reductions of a loss."""
+_CROSS_ENTROPY: Final = ("nll_loss_forward", "nll_loss2d_forward")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one operation gave per element, and what a constant that knows no labels would."""
+
+    uninformed: float
+    value: float
+    classes: int | None = None
+    target_mean: float | None = None
+    is_spread: bool = False
+    """Whether prediction and target were both repeated to get one shape."""
 
 
 @final
@@ -19,29 +37,70 @@ class Uninformed:
     Of several losses in one run (auxiliary heads) nothing is said.
     """
 
-    found: list[tuple[float, int | None]] = field(default_factory=list)
-    """(loss of the best constant prediction that knows no labels, classes)."""
+    found: list[Price | None] = field(default_factory=list)
+    """None for a loss of which nothing is known."""
 
-    def see(self, operation: str, args: Sequence[Any]) -> None:
-        """Look at one operation and its arguments."""
-        if operation in ("nll_loss_forward", "nll_loss2d_forward"):
-            classes = args[0].shape[1 if args[0].ndim > 1 else 0]
-            self.found.append((log(classes), classes))
+    def see(self, operation: str, args: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+        """Look at one operation, its arguments and what it gave."""
+        if operation in _CROSS_ENTROPY:
+            self.found.append(_of_classes(args, outputs))
         elif operation == "binary_cross_entropy_with_logits":
-            self.found.append((log(2), None))
+            self.found.append(_of_labels(args, outputs[0]))
         elif operation == "mse_loss":
-            self.found.append((_variance(args[1]), None))
+            self.found.append(_of_squares(args, outputs[0]))
 
     @property
-    def loss(self) -> float | None:
-        """ln C, ln 2 or the target's variance; None where no one loss was seen."""
-        return self.found[0][0] if len(self.found) == 1 else None
-
-    @property
-    def classes(self) -> int | None:
-        """The number of classes, of cross-entropy."""
-        return self.found[0][1] if len(self.found) == 1 else None
+    def price(self) -> Price | None:
+        """Of the one loss that was seen; None where there was none, or more than one."""
+        return self.found[0] if len(self.found) == 1 else None
 
 
-def _variance(target: Tensor) -> float:
-    return float(torch.var(target.detach().double(), correction=0))
+def _of_classes(args: Sequence[Any], outputs: Sequence[Tensor]) -> Price:
+    """ln C, whatever the weights of the classes."""
+    classes = args[0].shape[1 if args[0].ndim > 1 else 0]
+    value, reduction = outputs[0].detach().double(), _reduction(args, 3)
+    if reduction == _SUM:
+        value = value / outputs[1]
+    elif reduction == _NONE:
+        value = value[args[1] != (args[4] if len(args) > 4 else -100)].mean()
+    return Price(log(classes), float(value), classes)
+
+
+def _of_labels(args: Sequence[Any], output: Tensor) -> Price:
+    """The loss of logits of 0: ln 2, weighted as the labels are."""
+    logits, target, weight, positive = (*args, None, None)[:4]
+    nothing = torch.zeros_like(target, dtype=torch.float64)
+    wide, more = (None if one is None else one.double() for one in (weight, positive))
+    price = F.binary_cross_entropy_with_logits(nothing, target.double(), wide, pos_weight=more)
+    return Price(float(price), _per_element(output, _reduction(args, 4), logits.numel()))
+
+
+def _of_squares(args: Sequence[Any], output: Tensor) -> Price | None:
+    """The target's variance: of the argument that no gradient goes to."""
+    fixed = [one for one in args[:2] if not one.requires_grad]
+    if len(fixed) != 1 and args[1].requires_grad:
+        return None
+    target = fixed[-1].detach().double()
+    return Price(
+        float(torch.var(target, correction=0)),
+        _per_element(output, _reduction(args, 2), max(one.numel() for one in args[:2])),
+        target_mean=float(target.mean()),
+        is_spread=all(_is_repeated(one) for one in args[:2]),
+    )
+
+
+def _is_repeated(tensor: Tensor) -> bool:
+    """Whether an axis is one entry over and over, as `torch.broadcast_tensors` makes it."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return any(size > 1 and step == 0 for size, step in steps)
+
+
+def _reduction(args: Sequence[Any], place: int) -> int:
+    return int(args[place]) if len(args) > place else _MEAN
+
+
+def _per_element(output: Tensor, reduction: int, elements: int) -> float:
+    value = output.detach().double()
+    if reduction == _SUM:
+        return float(value) / max(elements, 1)
+    return float(value.mean())

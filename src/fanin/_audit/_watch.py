@@ -8,7 +8,15 @@ from torch import Tensor
 
 from fanin._audit._attention import entropy
 from fanin._audit._batch import BatchAxis
-from fanin._audit._measure import Numbers, dead_units, numbers_of, power, real, saturated
+from fanin._audit._measure import (
+    Numbers,
+    dead_units,
+    flat_side,
+    numbers_of,
+    power,
+    real,
+    saturated,
+)
 from fanin._trace._graph import Kind, Node
 
 __all__ = ["Seen", "Watcher"]
@@ -106,7 +114,8 @@ class Watcher:
         numbers = numbers_of(tensor, self.inputs, place, positions=is_sequence)
         found = Seen(node, tuple(tensor.shape), numbers)
         if node.kind == "pointwise":
-            units = dead_units(tensor, unit=-1 if is_sequence else 1)
+            flat = flat_side(node.operation, args, tensor)
+            units = dead_units(tensor, unit=-1 if is_sequence else 1, flat=flat)
             found.dead, found.samples = units if units is not None else (None, 0)
             found.saturated = saturated(node.operation, args, tensor)
         elif node.kind in ("softmax", "attention"):

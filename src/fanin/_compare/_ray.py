@@ -84,7 +84,11 @@ def _called(function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - 
 
 @final
 class _Task:
-    """A task, with the names that concurrent.futures has."""
+    """A task; it cannot be cancelled.
+
+    Ray 2.60 aborts the process where a cancel meets the end of the task. Tasks that nobody waits
+    for end with Ray, or with the process that began them.
+    """
 
     def __init__(self, ray: Any, reference: object) -> None:  # noqa: ANN401 - a module
         self._ray, self._reference = ray, reference
@@ -95,7 +99,3 @@ class _Task:
             return self._ray.get(self._reference)
         except self._ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
-
-    def cancel(self) -> None:
-        """End it, where it is not done."""
-        self._ray.cancel(self._reference)

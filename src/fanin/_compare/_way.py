@@ -1,8 +1,7 @@
 """Together or one by one: whichever is right, and then whichever is faster on this machine."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from math import isclose
 from typing import Final, TypeAlias
 
@@ -15,7 +14,7 @@ from fanin._compare._train import Job
 
 __all__ = ["choose_way"]
 
-_MEMBERS: Final = 4
+_FIRST: Final = 3
 _ROUNDS: Final = 6
 _LONG: Final = 0.05
 """Seconds of a step from which on there is little to gain: a stack saves calls, not products."""
@@ -32,30 +31,28 @@ def choose_way(job: Job) -> tuple[Way, str, float]:
     where it does not run as a stack, or has other losses in one; and where a few steps of that take
     longer. The seconds have a step's share of building a model and of its held-out data in them.
     """
-    few = replace(job, members=job.members[:_MEMBERS])
     with torch.random.fork_rng(devices=[]):
         began = time.perf_counter()
-        singles = [Single(few, member) for member in few.members]
-        singles[0].held_out()
-        once = (time.perf_counter() - began) / len(singles) / job.settings.steps
+        first = Single(job, job.members[0])
+        first.held_out()
+        once = (time.perf_counter() - began) / job.settings.steps
         state = torch.get_rng_state()
-        first = _round(lambda: [one.step() for one in singles])
+        rounds = [_round(lambda: [first.step()]) for _ in range(min(_FIRST, job.settings.steps))]
         draws = not torch.equal(state, torch.get_rng_state())
-        reason = _against_a_stack(first, draws=draws)
+        alone = _each(rounds)
+        reason = _against_a_stack(job, alone, draws=draws)
         if reason is not None:
-            return "one by one", reason, _each([first]) + once
+            return "one by one", reason, alone + once
         try:
-            alone, together = _raced(few, singles, first)
+            return _faster(*_raced(job), once)
         except Exception as error:  # noqa: BLE001 - whatever a user's model does under vmap
             said = str(error).strip().partition("\n")[0][:100] or type(error).__name__
-            return "one by one", f"the model does not run as a stack: {said}", _each([first]) + once
-    return _faster(alone, together, once)
+            return "one by one", f"the model does not run as a stack: {said}", alone + once
 
 
-def _against_a_stack(first: _Round, *, draws: bool) -> str | None:
+def _against_a_stack(job: Job, seconds: float, *, draws: bool) -> str | None:
     """Why none is tried."""
-    seconds = _each([first])
-    if len(first[1]) == 1:
+    if len(job.members) == 1:
         return "there is one member"
     if draws:
         return "the model draws random numbers as it runs"
@@ -64,12 +61,13 @@ def _against_a_stack(first: _Round, *, draws: bool) -> str | None:
     return None
 
 
-def _raced(job: Job, singles: Sequence[Single], first: _Round) -> tuple[list[_Round], list[_Round]]:
+def _raced(job: Job) -> tuple[list[_Round], list[_Round]]:
     """Some rounds of both, in turn, so that both meet the same machine."""
+    singles = [Single(job, member) for member in job.members]
+    alone, together = [], []
     with quiet():
         stack = Stack(job)
-        alone, together = [first], [_round(lambda: stack.step().tolist())]
-        for _ in range(min(_ROUNDS, job.settings.steps) - 1):
+        for _ in range(min(_ROUNDS, job.settings.steps)):
             alone.append(_round(lambda: [one.step() for one in singles]))
             together.append(_round(lambda: stack.step().tolist()))
     return alone, together

@@ -106,11 +106,12 @@ def _on(executor: Executor, report: Report) -> RunJobs:
             for job, handle in zip(jobs, handles, strict=True):
                 keep(handle.result())
                 report(job.size)
-        except BrokenProcessPool as error:
-            raise _ended_by_itself() from error
-        finally:
+        except BaseException as error:
             for handle in handles:
                 getattr(handle, "cancel", bool)()
+            if isinstance(error, BrokenProcessPool):
+                raise _ended_by_itself() from error
+            raise
 
     return run
 

@@ -25,6 +25,7 @@ def importable(spec: str) -> Iterator[None]:
 
     That is the directory of the file, or for a dotted name the current one. It stays for as long
     as the model runs, which may import as late as then; afterwards ``sys.path`` is as it was.
+    A file runs once inside, however many names of it are looked up, and afterwards anew.
     """
     source = spec.partition(":")[0]
     directory = str(Path(source).resolve().parent if source.endswith(".py") else Path.cwd())
@@ -34,10 +35,12 @@ def importable(spec: str) -> Iterator[None]:
     finally:
         if directory in sys.path:
             sys.path.remove(directory)
+        if source.endswith(".py"):
+            sys.modules.pop(_module_name(Path(source)), None)
 
 
 def find(spec: str, *, option: str) -> Any:  # noqa: ANN401 - what a user's module holds
-    """The object that ``spec`` names; its module or file is run to get it.
+    """The object that ``spec`` names; its module or file is run to get it, unless it has been.
 
     Raises:
         FaninError: where there is no such file, module or name, or the code raises.
@@ -147,15 +150,17 @@ def _place(trail: traceback.StackSummary) -> traceback.FrameSummary | None:
 def _run_file(source: str, option: str) -> ModuleType:
     path = Path(source)
     if not path.is_file():
-        known = [str(other) for other in path.parent.glob("*.py")]
+        others = [str(other) for other in path.parent.glob("*.py")]
         raise FaninError(
             "there is no such file",
             where=option,
             found=f"{source}, seen from {Path.cwd()}",
-            fix=f"name one that exists{_near(source, known)}",
+            fix=f"name one that exists{_near(source, others)}",
         )
-    # Under a name of its own, so that random.py or torch.py in that directory hides nothing.
-    name = f"_fanin_target_{path.stem}"
+    name = _module_name(path)
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path.resolve()):
+        return known
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - given for .py files
     module = importlib.util.module_from_spec(spec)
@@ -166,6 +171,11 @@ def _run_file(source: str, option: str) -> ModuleType:
         del sys.modules[name]
         raise _import_failed(error, source, option) from error
     return module
+
+
+def _module_name(path: Path) -> str:
+    """A name of its own, so that random.py or torch.py in that directory hides nothing."""
+    return f"_fanin_target_{path.stem}"
 
 
 def _import(source: str, option: str) -> ModuleType:

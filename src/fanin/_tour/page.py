@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final, final
 
-from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fanin._audit import Report
@@ -63,13 +63,10 @@ def page_html(story: Iterable[Block]) -> str:
 
 
 def _environment() -> Environment:
-    """The template, and the macros of the pages of audits and comparisons."""
-    macros = {
-        name: _read(package, name).partition("<!doctype html>")[0]
-        for package, name in ((_AUDIT, "audit.html.j2"), (_COMPARE, "compare.html.j2"))
-    }
+    """The template, and the charts of the pages of audits and comparisons."""
+    packages = (_TOUR, _AUDIT, _COMPARE)
     return Environment(
-        loader=ChoiceLoader([DictLoader(macros), PackageLoader(_TOUR, "files")]),
+        loader=ChoiceLoader([PackageLoader(package, "files") for package in packages]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

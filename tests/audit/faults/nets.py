@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "Case", "decoder", "language_model", "lstm", "plain", "plain_conv", "plain_norm", "residual",
+    "Case", "adapted", "decoder", "language_model", "lstm", "plain", "plain_conv", "plain_norm",
+    "positioned", "residual", "upscaler",
 ]  # fmt: skip
 
 INPUTS, CLASSES, WIDTH = 20, 10, 64
@@ -123,6 +124,34 @@ def decoder() -> Case:
     return Case(model, batch, torch.randn(16, 3, 32, 32))
 
 
+def upscaler() -> Case:
+    """Three transposed convolutions of stride 2 and as many channels."""
+    layers = [nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1) for _ in range(3)]
+    body = [layer for one in layers for layer in (one, nn.ReLU())]
+    return Case(nn.Sequential(*body[:-1]), torch.randn(16, 32, 4, 4))
+
+
+class Adapter(nn.Module):
+    """A frozen layer, and two narrow ones beside it, the second of zeros."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs).requires_grad_(requires_grad=False)
+        self.a, self.b = nn.Linear(inputs, 4, bias=False), nn.Linear(4, outputs, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.b(self.a(x))
+
+
+def adapted() -> Case:
+    """Four adapted layers and an adapted readout."""
+    sizes = [INPUTS, *(4 * [WIDTH]), CLASSES]
+    layers = [layer for pair in pairwise(sizes) for layer in (Adapter(*pair), nn.ReLU())]
+    batch = torch.randn(64, INPUTS)
+    return Case(nn.Sequential(*layers[:-1]), batch, _classes(batch))
+
+
 class Attention(nn.Module):
     """Self-attention of one tensor for each of query, key, value and output."""
 
@@ -186,6 +215,29 @@ def language_model(
     model = Transformer(depth, skip=skip, tied=tied, padding=padding)
     ids = torch.randint(1, VOCABULARY, (16, 24))
     return Case(model, ids, torch.randint(1, VOCABULARY, (16, 24)))
+
+
+class Positioned(nn.Module):
+    """Patches and positions, blocks, a mean, a readout."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(INPUTS, WIDTH)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 9, WIDTH))
+        self.blocks = nn.ModuleList(TransformerBlock(WIDTH, skip=True) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project(x) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+def positioned() -> Case:
+    """A small Vision Transformer behind its patches."""
+    batch = torch.randn(32, 9, INPUTS)
+    return Case(Positioned(4), batch, _classes(batch))
 
 
 class Tagger(nn.Module):

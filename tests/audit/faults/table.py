@@ -122,6 +122,46 @@ def closed(model: nn.Module) -> None:
     set_to(model, "blocks.1.scale", 0)
 
 
+@torch.no_grad()
+def zero_with_biases(model: nn.Module, name: str) -> None:
+    """Every layer has a bias, so that what comes of zeros is a number, the same for all inputs."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.uniform_(module.bias, -0.1, 0.1)
+    set_to(model, f"{name}.weight", 0)
+
+
+@torch.no_grad()
+def same_std(model: nn.Module, std: float) -> None:
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, std)
+
+
+@torch.no_grad()
+def one_of_small(model: nn.Module) -> None:
+    """As GPT-2 draws: the default plan's draw of one layer would be the odd one."""
+    same_std(model, 0.02)
+    nn.init.normal_(model.get_parameter("tokens.weight"), 0, 0.02)
+    scale(model, "blocks.2.up.weight", 30)
+
+
+@torch.no_grad()
+def closed_adapters(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith(("a.weight", "b.weight")):
+            parameter.zero_()
+
+
+class Gelu(nn.Module):
+    """By tanh, written out as some models do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+
+
 def deep(activation: Callable[[], nn.Module], depth: int) -> Callable[[], Case]:
     return lambda: nets.plain(depth, activation)
 
@@ -141,18 +181,45 @@ FAULTS = (
     Fault("one residual writer x10", "outlier-layer", "blocks.2.down", "warning",
           text, lambda m: scale(m, "blocks.2.down.weight", 10)),
     Fault("a zero layer", "zero-weight", "6", "error", six, lambda m: set_to(m, "6.weight", 0)),
+    Fault("a zero first layer", "zero-weight", "0", "warning",
+          six, lambda m: zero_with_biases(m, "0")),
+    Fault("a zero layer among biases", "zero-weight", "6", "error",
+          six, lambda m: zero_with_biases(m, "6")),
+    Fault("a zero table", "zero-weight", "tokens", "warning",
+          text, lambda m: set_to(m, "tokens.weight", 0)),
     Fault("a constant layer", "equal-units", "6.weight", "error",
           six, lambda m: set_to(m, "6.weight", 0.1)),
     Fault("dead ReLU by its bias", "dead-units", "4", "error",
           six, lambda m: set_to(m, "4.bias", -20)),
     Fault("half-dead ReLU by its bias", "dead-units", "2", "warning",
           deep(nn.ReLU, 3), lambda m: set_to(m, "2.bias", -3)),
+    *(
+        Fault(f"dead {kind.__name__} by its bias", "dead-units", "2", "error",
+              deep(kind, 3), lambda m: set_to(m, "2.bias", -20))
+        for kind in (nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.ELU, nn.SELU, nn.CELU)
+    ),
+    Fault("a GELU of several operations, dead by its bias", "saturated-units", "2", "error",
+          deep(Gelu, 3), lambda m: set_to(m, "2.bias", -20)),
+    Fault("a bias of 20 before a ReLU", "initial-loss", "2", "warning",
+          deep(nn.ReLU, 2), lambda m: set_to(m, "2.bias", 20)),
+    Fault("every weight of std 1", "exploding-signal", "0", "error",
+          lambda: nets.plain(4, width=256), lambda m: same_std(m, 1.0)),
+    Fault("every weight of std 0.001", "vanishing-signal", "0", "error",
+          lambda: nets.plain(4, width=256), lambda m: same_std(m, 0.001)),
+    Fault("one of eight blocks of std 0.02, x30", "outlier-layer", "blocks.2.up", "warning",
+          lambda: text(8), one_of_small),
+    Fault("positions x5000", "drowned-branches", "positions", "warning",
+          nets.positioned, lambda m: scale(m, "positions", 5000)),
+    Fault("adapters of two zeros", "closed-branch", "0.a.weight", "error",
+          nets.adapted, closed_adapters),
     Fault("saturated tanh", "outlier-layer", "4", "warning",
           deep(nn.Tanh, 4), lambda m: scale(m, "4.weight", 10)),
     Fault("all of tanh saturated", "saturated-units", "0", "warning",
           deep(nn.Tanh, 4), lambda m: [scale(m, f"{k}.weight", 30) for k in (0, 2, 4, 6)]),
     Fault("wrong fan on transposed convolutions", "wrong-fan", "2", "warning",
           nets.decoder, kaiming_transposed),
+    Fault("wrong fan on transposed convolutions of as many channels", "wrong-fan", "0", "warning",
+          nets.upscaler, kaiming_transposed, loss=False),
     Fault("fan_out of groups on depthwise convolutions", "wrong-fan", "2", "warning",
           lambda: nets.plain_conv(3), fan_out_depthwise),
     Fault("identical clones", "identical-layers", "6.weight", "warning",

@@ -9,12 +9,13 @@ from fanin._audit import _remedies
 from fanin._audit._findings.law import chance
 from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero
 from fanin._audit._findings.runs import logs, runs, steepest, streams
-from fanin._audit._findings.signal import severity_of
-from fanin._audit._records import Finding, ParameterState, Place, Severity
+from fanin._audit._findings.signal import limits_of, severity_of
+from fanin._audit._records import Finding, Loss, ParameterState, Place, Severity
 from fanin._text import number
 
 __all__ = ["no_gradient", "runs_of_gradients", "small_batch", "streams_of_gradients"]
 
+_ROUNDING = 1e-5
 _FEWEST = 8
 """With so many numbers a channel, batch norm passes on most of a gradient."""
 
@@ -132,7 +133,7 @@ def _trend(
         where=places[0].name,
         measured=f"the squared gradient of one input changes by {number(exp(total / count))} at "
         f"each of {count} layers back to here, by {number(exp(total))} in all",
-        expected=f"within a factor of {number(net.limits.total, 2)} in all",
+        expected=limits_of(net, severity),
         reason=reason,
         remedy=_remedies.advice(
             "No start cures this: put a path around every one or two layers, x = x + block(x), "
@@ -149,7 +150,7 @@ def _reads(net: Net, state: ParameterState) -> bool:
     """Whether a signal arrives at a weight: of nothing there is no gradient, as of zero queries."""
     layer = net.first_use.get(state.name)
     if layer is not None and layer.place.kind != "recurrent":
-        return layer.sums.signal.second_moment > layer.bias
+        return layer.sums.signal.second_moment > (1 + _ROUNDING) * layer.bias
     path = state.name.rpartition(".")[0]
     own = [one for one in net.layers if one.site.name.rpartition(".")[0] == path]
     return any(one.place.kind == "recurrent" and one.place.signal.second_moment > 0 for one in own)
@@ -176,11 +177,89 @@ def _is_left_out(place: Place) -> bool:
 
 
 def no_gradient(net: Net) -> Iterator[Finding]:
-    """Weights at which exactly no gradient arrives, and no zero that is meant explains it."""
+    """Weights at which no gradient arrives, or exactly 0 of it where no zero that is meant is."""
+    loss = net.report.loss
+    is_none = all(one.gradient is None for one in net.states.values())
+    if loss is not None and (loss.failed or is_none):
+        yield from _nothing(net, loss)
+        return
+    yield from _detached(net)
+    yield from _zero_gradient(net)
+
+
+def _nothing(net: Net, loss: Loss) -> Iterator[Finding]:
+    """No gradient anywhere, though something is trained."""
+    trained = [one for one in net.states.values() if one.trainable and one.role != "buffer"]
+    if not trained:
+        return
+    yield Finding(
+        code="no-gradient",
+        severity="error",
+        where="loss",
+        measured=f"the backward pass failed: {loss.failed}"
+        if loss.failed
+        else f"none of {len(trained)} trained parameters has a gradient",
+        expected="a gradient for each",
+        reason="What fails here fails in training too: some operation has no derivative, or "
+        "wrote over what its derivative needs."
+        if loss.failed
+        else "The loss does not depend on them for autograd: somewhere on the way is a detach, a "
+        "torch.no_grad, an argmax, or a tensor that was made anew of numbers.",
+        remedy=_remedies.advice(
+            "Mend the operation that the error names; no start can."
+            if loss.failed
+            else "Take out what cuts the gradient off; loss.requires_grad says whether it is there."
+        ),
+    )
+
+
+def _detached(net: Net) -> Iterator[Finding]:
+    """Weights that ran and got no gradient at all, where others did."""
+    ran = [one for one in net.states.values() if _is_trained(net, one, MATRICES)]
+    without = [one for one in ran if one.gradient is None]
+    cut = [one for one in without if _is_cut_off(net, one)]
+    loss = net.report.loss
+    is_most = len(without) >= len(ran) / 2
+    # What nothing behind it has a gradient for is an output that this loss does not read.
+    has_loss = loss is not None and loss.is_loss
+    found = cut or (without if has_loss and is_most else [])
+    if found:
+        # Without a loss, another one may train it from there, as that of a codebook.
+        severity: Severity = "note" if not has_loss else "error" if is_most else "warning"
+        yield Finding(
+            code="no-gradient",
+            severity=severity,
+            where=found[0].name,
+            measured="it has no gradient" + (", what comes after it has" if cut else ""),
+            expected="a gradient: it is trained, and it ran",
+            reason="Autograd does not see the way from it to the loss: it is behind a detach, "
+            "torch.no_grad, an argmax or numbers that left torch, or nothing of it is read.",
+            remedy=_remedies.advice(
+                "Take out what cuts its gradient off, or do not train it: requires_grad_(False)."
+            ),
+            place=net.place_of(found[0].name),
+            also=tuple(one.name for one in found[1:]),
+        )
+
+
+def _is_trained(net: Net, state: ParameterState, roles: frozenset[str]) -> bool:
+    site = net.sites.get(state.name)
+    is_run = site is not None and site.ran_in in ("evaluation", "training")
+    return is_run and state.trainable and state.role in roles
+
+
+def _is_cut_off(net: Net, state: ParameterState) -> bool:
+    """Whether something behind it has a gradient, and it has none."""
+    start = net.place_of(state.name)
+    if start is None:
+        return False
+    return any(net.places[one].signal.gradient is not None for one in net.behind(start))
+
+
+def _zero_gradient(net: Net) -> Iterator[Finding]:
     # Over one position a softmax is 1, and what makes its scores has no gradient.
     counted = MATRICES - {"query", "key", "embedding"}
-    states = [one for one in net.states.values() if one.role in counted and one.trainable]
-    ran = [one for one in states if net.sites[one.name].ran_in in ("evaluation", "training")]
+    ran = [one for one in net.states.values() if _is_trained(net, one, counted)]
     idle = [one for one in ran if one.gradient == 0 and not is_zero(one)]
     found = [one for one in idle if _reads(net, one) and not _is_shut(net, one)]
     meant = counted | {"norm_scale", "branch_scale"}

@@ -1,16 +1,19 @@
 """The first loss, beside that of a model that knows nothing: and which layer makes the excess."""
 
 from collections.abc import Iterator
-from math import exp, log, prod, sqrt
+from math import exp, isclose, isfinite, log, prod, sqrt
 
 from fanin._audit import _remedies
+from fanin._audit._findings.batch import is_unscaled, unscaled
 from fanin._audit._findings.net import Layer, Net
-from fanin._audit._records import Finding, Loss
+from fanin._audit._records import Finding, Loss, Severity
 from fanin._text import number
 
-__all__ = ["initial_loss", "large_logits"]
+__all__ = ["initial_loss", "large_logits", "spread_target"]
 
 _ERROR = 10.0
+_SAME = 1e-6
+"""Two roundings of one loss."""
 _WIDE = 3.0
 """Standard errors of a mean loss over few targets."""
 
@@ -18,49 +21,91 @@ _WIDE = 3.0
 def initial_loss(net: Net) -> Iterator[Finding]:
     """A loss far above that of knowing nothing, at the layer that makes it so."""
     loss = net.report.loss
-    if loss is None or loss.uninformed is None or not loss.value < float("inf"):
+    if loss is None or loss.uninformed is None or not isfinite(_value(loss)):
         return
-    excess = loss.value - loss.uninformed
-    allowed = _allowed(net, loss)
+    excess, allowed = _above(loss), _allowed(net, loss)
     if excess <= allowed:
         return
-    layer = _cause(net)
-    yield _off_centre(loss, layer) if _is_off_centre(loss) else _excess(loss, allowed, layer)
+    severity: Severity = "error" if excess > _ERROR * allowed else "warning"
+    layer, is_bias, stands_out = _cause(net)
+    if _is_off_centre(loss):
+        yield _off_centre(net, loss, layer)
+    elif loss.target_mean is not None and (loss.output_std or 0.0) ** 2 < excess / 2:
+        return  # What the loss was given is not this output: nothing is known of it.
+    elif is_unscaled(net) and not stands_out:
+        yield unscaled(net, severity, f"it costs {_measured(loss)} what a constant would have")
+    else:
+        yield _excess(net, loss, severity, layer, is_bias=is_bias)
+
+
+def spread_target(net: Net) -> Iterator[Finding]:
+    """An output and a target of other axes: each entry is compared with all of the other's."""
+    loss = net.report.loss
+    if loss is not None and loss.is_spread:
+        yield Finding(
+            code="spread-target",
+            severity="error",
+            where="loss",
+            measured="the squared error compares each output with the targets of all inputs",
+            expected="one target for each output",
+            reason="Output and target have other axes, as (32, 1) and (32,), and were both "
+            "repeated: such a model learns the mean of the targets, whatever its input.",
+            remedy=_remedies.advice(
+                "Give both one shape: target[:, None], or the output without its last axis."
+            ),
+        )
+
+
+def _value(loss: Loss) -> float:
+    """Per element: what the loss's own operation gave, of a sum or of a part of the loss."""
+    return loss.value if loss.observed is None else loss.observed
+
+
+def _above(loss: Loss) -> float:
+    return _value(loss) - (loss.uninformed or 0.0)
 
 
 def _is_off_centre(loss: Loss) -> bool:
-    """Whether it is the targets' mean that makes a squared error, more than the outputs."""
-    excess = loss.value - (loss.uninformed or 0.0)
-    return loss.classes is None and (loss.output_std or 0.0) ** 2 < excess / 2
+    """Whether it is the targets' mean that makes a squared error."""
+    return loss.target_mean is not None and loss.target_mean**2 > _above(loss) / 2
 
 
-def _excess(loss: Loss, allowed: float, layer: Layer | None) -> Finding:
-    excess = loss.value - (loss.uninformed or 0.0)
-    hopeless = excess > _ERROR * allowed
+def _excess(
+    net: Net, loss: Loss, severity: Severity, layer: Layer | None, *, is_bias: bool
+) -> Finding:
+    bias = None if layer is None or not is_bias else net.bias_name(layer.site.name)
     return Finding(
         code="initial-loss",
-        severity="error" if hopeless else "warning",
+        severity=severity,
         where="loss" if layer is None else layer.place.name,
         measured=_measured(loss),
         expected=_expected(loss),
         reason=f"The outputs have std {number(loss.output_std)}: the model is sure of what it "
         "cannot know yet, and the first steps go into undoing that.",
-        remedy=_remedies.start() if layer is None else _remedies.redraw([layer.site.name]),
+        remedy=_remedies.redraw_as([(bias, 0.0)])
+        if bias is not None
+        else _remedies.start()
+        if layer is None
+        else _remedies.redraw([layer.site.name]),
         place=None if layer is None else layer.place.index,
     )
 
 
-def _off_centre(loss: Loss, layer: Layer | None) -> Finding:
+def _off_centre(net: Net, loss: Loss, layer: Layer | None) -> Finding:
+    has_bias = layer is not None and net.bias_name(layer.site.name) is not None
     return Finding(
         code="off-centre-targets",
         severity="note",
         where="loss" if layer is None else layer.place.name,
         measured=_measured(loss),
         expected=_expected(loss),
-        reason="The targets lie far from 0, where the outputs are: the first steps go into the "
-        "last bias.",
+        reason=f"The targets have mean {number(loss.target_mean)} and std "
+        f"{number((loss.uninformed or 0.0) ** 0.5)}, the outputs lie about 0: the first steps go "
+        "into making up for that.",
         remedy=_remedies.advice(
             "Set the readout's bias to the mean of the targets, or take the mean off them."
+            if has_bias
+            else "Take the mean off the targets: the readout has no bias that could learn it."
         ),
         place=None if layer is None else layer.place.index,
     )
@@ -68,8 +113,8 @@ def _off_centre(loss: Loss, layer: Layer | None) -> Finding:
 
 def _measured(loss: Loss) -> str:
     unit = " nats" if loss.classes else ""
-    above = number(loss.value - (loss.uninformed or 0.0))
-    return f"a loss of {number(loss.value)}{unit}, {above} above"
+    each = "" if isclose(_value(loss), loss.value, rel_tol=_SAME) else " per element"
+    return f"a loss of {number(_value(loss))}{unit}{each}, {number(_above(loss))} above"
 
 
 def _expected(loss: Loss) -> str:
@@ -91,16 +136,23 @@ def _allowed(net: Net, loss: Loss) -> float:
     return net.limits.excess_loss + _WIDE * std / sqrt(count)
 
 
-def _cause(net: Net) -> Layer | None:
-    """The layer that multiplies most, of those before the loss; the readout if none stands out."""
+def _cause(net: Net) -> tuple[Layer | None, bool, bool]:
+    """The layer that makes the outputs large, whether it is its bias, and whether it stands out.
+
+    The layer with a bias beyond the limit for one; else that which multiplies most, of those
+    before the loss; the readout if none stands out.
+    """
+    for layer in net.layers:
+        if net.limits.layer < layer.bias > layer.sums.signal.second_moment / 2:
+            return layer, True, True
     last = next((layer for layer in reversed(net.layers) if layer.place.kind == "product"), None)
-    worst, most = last, log(3.0)
+    worst, most, stands_out = last, log(3.0), False
     for layer in net.layers:
         if layer.ratio and not layer.site.normalized_output and layer.site.role != "embedding":
             own = log(layer.ratio / layer.usual)
             if own > most:
-                worst, most = layer, own
-    return worst
+                worst, most, stands_out = layer, own, True
+    return worst, False, stands_out
 
 
 def large_logits(net: Net) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from fanin._gains import gain
 from fanin._layout import Layout
 from fanin._site import Site, SiteActivation
 
-__all__ = ["MATRICES", "Layer", "Net", "is_zero"]
+__all__ = ["MATRICES", "Layer", "Net", "is_zero", "varies"]
 
 MATRICES = frozenset(
     {
@@ -23,6 +23,8 @@ MATRICES = frozenset(
     }
 )  # fmt: skip
 """The roles of what is drawn: matrices and tables."""
+_CONSTANT = 1e-10
+"""A share of E x² that rounding makes: outputs that are all alike measure 1e-17 to 1e-13."""
 _ONLY_BIAS = 0.99
 """Where the bias makes so much of E y², the rest has too few digits."""
 
@@ -209,3 +211,11 @@ class Net:
 def is_zero(state: ParameterState | None) -> bool:
     """Whether all entries are zero."""
     return state is not None and state.second_moment == 0 and state.finite == 1.0
+
+
+def varies(place: Place) -> bool | None:
+    """Whether it differs from input to input by more than rounding; None for a single input."""
+    variance, moment = place.signal.variance, place.signal.second_moment
+    if moment == 0:
+        return False
+    return None if variance is None else variance > _CONSTANT * moment

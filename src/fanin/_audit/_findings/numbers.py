@@ -1,7 +1,7 @@
 """What is not a number: in a parameter, in what a layer gives, in a gradient."""
 
 from collections.abc import Iterator
-from math import isnan
+from math import isfinite, isnan
 
 from fanin._audit import _remedies
 from fanin._audit._findings.net import MATRICES, Net
@@ -9,7 +9,10 @@ from fanin._audit._records import Finding, ParameterState, Place
 from fanin._text import number
 from fanin.initializers import Initializer
 
-__all__ = ["is_broken", "not_finite", "parameters_not_finite", "undrawn"]
+__all__ = [
+    "data_not_finite", "is_broken", "is_loss_broken", "loss_not_finite", "not_finite",
+    "parameters_not_finite", "undrawn",
+]  # fmt: skip
 
 _ABSURD = 1e20
 """E w² of numbers of size 1e10, as a trace has it: no start has them, unwritten memory often."""
@@ -20,6 +23,60 @@ _TINY = 1e-60
 def is_broken(net: Net) -> bool:
     """Whether something in the forward pass is not finite: moments then say little."""
     return any(place.signal.finite < 1 and not net.only_scores(place) for place in net.places)
+
+
+def is_loss_broken(net: Net) -> bool:
+    """Whether the loss is not finite: every gradient is then as little a number."""
+    loss = net.report.loss
+    return loss is not None and not isfinite(loss.value)
+
+
+def _given(net: Net) -> tuple[str, float] | None:
+    """What was given that is not finite, and the share of it that is; it matters if it shows."""
+    given = net.report.given
+    if given is None or not (is_broken(net) or is_loss_broken(net)):
+        return None
+    if given.batch_finite < 1:
+        return "batch", given.batch_finite
+    return ("target", given.target_finite) if given.target_finite < 1 else None
+
+
+def data_not_finite(net: Net) -> Iterator[Finding]:
+    """NaN or infinity in what the user gave: no layer is at fault."""
+    found = _given(net)
+    if found is not None:
+        where, finite = found
+        yield Finding(
+            code="not-finite",
+            severity="error",
+            where=where,
+            measured=f"{number(100 * (1 - finite))} % of its numbers are NaN or infinite",
+            expected="finite numbers",
+            reason=f"The {where} was given like this: whatever the weights are, what is computed "
+            "from it is not finite either.",
+            remedy=_remedies.advice(
+                f"Look for it in the data: (~torch.isfinite({where})).nonzero() says where."
+            ),
+        )
+
+
+def loss_not_finite(net: Net) -> Iterator[Finding]:
+    """A loss that is NaN or infinite of finite outputs and targets."""
+    loss = net.report.loss
+    if loss is None or not is_loss_broken(net) or is_broken(net) or _given(net) is not None:
+        return
+    yield Finding(
+        code="not-finite",
+        severity="error",
+        where="loss",
+        measured=f"the loss is {number(loss.value)}, the model's outputs are finite",
+        expected="a finite number",
+        reason="It is the loss or its targets, not the start: a mean over no targets at all, as "
+        "where every label is ignored, the logarithm of 0, a target that cannot be reached.",
+        remedy=_remedies.advice(
+            "Look at the loss alone, on the model's outputs and this target; no start changes it."
+        ),
+    )
 
 
 def parameters_not_finite(net: Net) -> Iterator[Finding]:
@@ -82,13 +139,14 @@ def _anew(net: Net, found: list[ParameterState]) -> str:
 
 def not_finite(net: Net) -> Iterator[Finding]:
     """The first operation that gives NaN or infinity of finite inputs and parameters."""
-    if any(state.finite < 1 for state in net.states.values()):
+    if any(state.finite < 1 for state in net.states.values()) or _given(net) is not None:
         return
     for place in net.places:
         if place.signal.finite < 1 and not net.only_scores(place):
             yield _place(net, place)
             return
-    yield from _gradient(net)
+    if not is_loss_broken(net):
+        yield from _gradient(net)
 
 
 def _place(net: Net, place: Place) -> Finding:

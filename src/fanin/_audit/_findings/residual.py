@@ -1,7 +1,6 @@
 """Residual streams: sums that grow without end, branches that drown, branches unlike the others."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import exp, log
@@ -10,17 +9,19 @@ from typing import Final
 
 from fanin._audit import _remedies
 from fanin._audit._findings.net import Layer, Net
-from fanin._audit._findings.runs import streams
+from fanin._audit._findings.runs import PEERS, peers, start_of_peers, streams
 from fanin._audit._findings.signal import severity_of
 from fanin._audit._records import Finding, Place
 from fanin._text import number
+from fanin.initializers import Normal
 
 __all__ = ["dominant_branches", "drowned_branches", "growing_streams", "unlike_the_others"]
 
 _DROWNED: Final = 1e-4
 """Of a stream of std 1, branches of std 0.01 together."""
+_SMALL: Final = 0.02
+"""The std of tables of positions in Vision Transformers."""
 _FEWEST: Final = 3
-_PEERS: Final = 4
 _NUMBER: Final = re.compile(r"\d+")
 
 
@@ -97,20 +98,38 @@ def _parts(net: Net, sums: Sequence[Place]) -> tuple[Place | None, list[Place]]:
 
 
 def _drowned(net: Net, start: Place, share: float, sums: Sequence[Place]) -> Finding:
-    layer = net.weight_before(start)
-    names = [layer.site.name] if layer is not None else []
+    layer, added = net.weight_before(start), _added(net, start)
+    if added is not None:
+        where, remedy = added, _remedies.redraw_as([(added, Normal(_SMALL))])
+    elif layer is not None:
+        where, remedy = layer.place.name, _remedies.redraw([layer.site.name])
+    else:
+        where, remedy = start.name, _remedies.start()
     return Finding(
         code="drowned-branches",
         severity="warning",
-        where=start.name if layer is None else layer.place.name,
+        where=where,
         measured=f"the stream starts at std {number(start.signal.std)}; its {len(sums)} branches "
         f"add {number(share)} of that square",
         expected=f"at least {number(_DROWNED)}",
         reason="The branches read the stream through a norm but cannot be seen beside it, so that "
         "the model is what its first layer says, and learns as slowly.",
-        remedy=_remedies.redraw(names) if names else _remedies.start(),
+        remedy=remedy,
         place=start.index if layer is None else layer.place.index,
     )
+
+
+def _added(net: Net, start: Place) -> str | None:
+    """The parameter, such as one of positions, that is most of what a stream starts with."""
+    layer, size = net.weight_before(start), start.signal.second_moment
+    if layer is not None and layer.place.signal.second_moment > size / 2:
+        return None
+    close = [
+        one.name
+        for one in net.states.values()
+        if one.role != "buffer" and size / 2 < one.second_moment < 2 * size
+    ]
+    return close[0] if len(close) == 1 else None
 
 
 def dominant_branches(net: Net) -> Iterator[Finding]:
@@ -118,7 +137,7 @@ def dominant_branches(net: Net) -> Iterator[Finding]:
     for stream, sums in streams(net).items():
         _, branches = _parts(net, sums)
         powers = [place.signal.second_moment for place in sums]
-        if len(branches) < _PEERS or _norm(net, stream) == "post" or min(powers) <= 0:
+        if len(branches) < PEERS or _norm(net, stream) == "post" or min(powers) <= 0:
             continue
         middle = median(one.signal.second_moment for one in branches)
         pairs = zip(branches[1:], powers, powers[1:], strict=False)
@@ -161,14 +180,7 @@ def _usual_factor(net: Net, name: str) -> float:
 
 def unlike_the_others(net: Net) -> Iterator[Finding]:
     """A layer of a repeated block whose weights are far from those of the same layer elsewhere."""
-    groups: dict[object, list[Layer]] = defaultdict(list)
-    for layer in net.first_use.values():
-        if layer.power and not layer.site.normalized_output:
-            key = (_NUMBER.sub("#", layer.site.name), layer.site.layout and layer.site.layout.shape)
-            groups[key].append(layer)
-    for group in groups.values():
-        if len(group) < _PEERS:
-            continue
+    for group in peers(net):
         middle = median(layer.power or 0.0 for layer in group)
         for layer in group:
             ratio = (layer.power or 0.0) / middle
@@ -177,6 +189,7 @@ def unlike_the_others(net: Net) -> Iterator[Finding]:
 
 
 def _unlike(net: Net, layer: Layer, ratio: float, count: int) -> Finding:
+    start = start_of_peers(net, layer)
     return Finding(
         code="outlier-layer",
         severity="warning" if ratio > 1 else "note",
@@ -186,6 +199,8 @@ def _unlike(net: Net, layer: Layer, ratio: float, count: int) -> Finding:
         reason="One block unlike the others outweighs them, or adds nothing."
         if ratio > 1
         else "This block adds next to nothing beside the others, at the start.",
-        remedy=_remedies.redraw([layer.site.name]),
+        remedy=_remedies.redraw([layer.site.name])
+        if start is None
+        else _remedies.redraw_as([(layer.site.name, start)]),
         place=layer.place.index,
     )

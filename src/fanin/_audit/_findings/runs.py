@@ -1,17 +1,24 @@
 """Runs of layers one behind the other, and where in a run a trend begins."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from math import log
+from statistics import median
 from typing import Final
 
-from fanin._audit._findings.net import Layer, Net
+from fanin._audit._findings.net import Layer, Net, is_zero
 from fanin._audit._records import Place
 from fanin._site import Site
+from fanin.initializers import Normal
 
-__all__ = ["logs", "runs", "steepest", "streams"]
+__all__ = ["PEERS", "logs", "peers", "runs", "start_of_peers", "steepest", "streams"]
 
+PEERS: Final = 4
+"""So many blocks say what is usual among them."""
+_NUMBER: Final = re.compile(r"\d+")
 _FIRST: Final = frozenset({"weight", "gated"})
+_ENDS: Final = frozenset({"residual_out", "readout"})
 _NEXT: Final = frozenset({"weight", "residual_out", "readout", "gated"})
 
 
@@ -29,6 +36,8 @@ def runs(net: Net, *, across_norms: bool) -> list[tuple[Layer, ...]]:
         before = net.first_use.get(layer.site.sources[0]) if layer.site.sources else None
         if before is None or len(readers[before.site.name]) > 1:
             continue
+        if is_zero(net.states.get(name)) and layer.site.role in _ENDS:
+            continue  # It starts at nothing on purpose, whatever arrives.
         if _is_linked(before.site, layer.site) and (across_norms or not _is_cut(before, layer)):
             following[before.site.name] = name
     starts = [name for name in following if name not in set(following.values())]
@@ -56,6 +65,27 @@ def _walk(net: Net, start: str, following: dict[str, str]) -> tuple[Layer, ...]:
         name = following[name]
         found.append(net.first_use[name])
     return tuple(found)
+
+
+def peers(net: Net) -> list[list[Layer]]:
+    """The layers that repeated blocks have alike: of one name but for numbers, and of one shape."""
+    groups: dict[object, list[Layer]] = defaultdict(list)
+    for layer in net.first_use.values():
+        if layer.power and not layer.site.normalized_output:
+            key = (_NUMBER.sub("#", layer.site.name), layer.site.layout and layer.site.layout.shape)
+            groups[key].append(layer)
+    return [group for group in groups.values() if len(group) >= PEERS]
+
+
+def start_of_peers(net: Net, layer: Layer) -> Normal | None:
+    """The start that a layer's peers have, where a plan's own would stand out among them."""
+    group = next((group for group in peers(net) if layer in group), None)
+    if group is None or layer.site.layout is None:
+        return None
+    middle = median(one.power or 0.0 for one in group)
+    if 1 / net.limits.layer < middle / layer.usual < net.limits.layer:
+        return None
+    return Normal(float(f"{(middle / layer.site.layout.fan_in) ** 0.5:.3g}"))
 
 
 def logs(values: Sequence[float | None]) -> list[float]:

@@ -7,12 +7,15 @@ from statistics import median
 
 from fanin._audit import _remedies
 from fanin._audit._findings.law import chance
-from fanin._audit._findings.net import Layer, Net
-from fanin._audit._findings.runs import logs, runs, steepest
+from fanin._audit._findings.net import Layer, Net, varies
+from fanin._audit._findings.runs import logs, runs, start_of_peers, steepest
 from fanin._audit._records import Finding, Place, Severity
 from fanin._text import number
 
-__all__ = ["collapsed_inputs", "fading_or_growing", "odd_layers", "severity_of", "wrong_fans"]
+__all__ = [
+    "collapsed_inputs", "fading_or_growing", "limits_of", "odd_layers", "severity_of",
+    "wrong_fans",
+]  # fmt: skip
 
 _TEN = log(10.0)
 _NUMBER = re.compile(r"\d+")
@@ -30,27 +33,46 @@ def severity_of(net: Net, total: float) -> Severity | None:
     return "note" if size > log(net.limits.layer) else None
 
 
+def limits_of(net: Net, severity: Severity) -> str:
+    """The limit that a factor over a run has passed, by its severity."""
+    if severity == "note":
+        return f"within a factor of {number(net.limits.layer, 2)} in all"
+    usual = f"within a factor of {number(net.limits.total, 2)} in all"
+    if severity == "warning":
+        return usual
+    return f"{usual}; over {number(net.limits.hopeless, 2)} is an error"
+
+
 # One layer ------------------------------------------------------------------------------------
 
 
 def odd_layers(net: Net) -> Iterator[Finding]:
     """Layers that alone multiply E x² by more than the limit for one, and more than their run."""
-    middles, in_runs = _middles(net), _in_runs(net)
+    in_runs = _in_runs(net)
     found: dict[tuple[str, bool, bool], list[tuple[Layer, float]]] = {}
+    for layer, own in _odd_ones(net):
+        if layer.site.normalized_output or layer.site.role in _SHARED or not _matters(layer, own):
+            continue
+        # What is small matters where others are behind it, and no norm or sum mends it.
+        harmless = own < 0 and layer.site.name not in in_runs
+        found.setdefault((_NUMBER.sub("#", layer.site.name), own > 0, harmless), []).append(
+            (layer, own)
+        )
+    for (_, _, harmless), layers in found.items():
+        yield _odd(net, layers, harmless=harmless)
+
+
+def _odd_ones(net: Net) -> Iterator[tuple[Layer, float]]:
+    """Each with the ln of its E y² / E x² over what keeps the signal."""
+    middles = _middles(net)
     for layer in net.layers:
         own = _departure(layer)
-        if own is None or layer.site.normalized_output or layer.site.role in _SHARED:
+        if own is None:
             continue
         beside = own - middles.get(layer.site.name, 0.0)
         least = min(abs(own), abs(beside)) if own * beside > 0 else 0.0
-        if least > log(net.limits.layer) and _matters(layer, own):
-            # What is small matters where others are behind it, and no norm or sum mends it.
-            harmless = own < 0 and layer.site.name not in in_runs
-            found.setdefault((_NUMBER.sub("#", layer.site.name), own > 0, harmless), []).append(
-                (layer, own)
-            )
-    for (_, _, harmless), layers in found.items():
-        yield _odd(net, layers, harmless=harmless)
+        if least > log(net.limits.layer):
+            yield layer, own
 
 
 def _departure(layer: Layer) -> float | None:
@@ -102,10 +124,19 @@ def _odd(net: Net, layers: Sequence[tuple[Layer, float]], *, harmless: bool) -> 
         expected=f"about {usual}, which keeps the signal; within a factor of "
         f"{number(net.limits.layer, 2)}",
         reason=cause,
-        remedy=_remedies.redraw([one.site.name for one, _ in layers]),
+        remedy=_redrawn(net, [one for one, _ in layers]),
         place=layer.place.index,
         also=tuple(one.place.name for one, _ in layers[1:]),
     )
+
+
+def _redrawn(net: Net, layers: Sequence[Layer]) -> str:
+    """These layers as a plan draws them, or as those of the other blocks are."""
+    starts = [(one.site.name, start_of_peers(net, one)) for one in layers]
+    alike = [(name, start) for name, start in starts if start is not None]
+    if len(alike) == len(starts):
+        return _remedies.redraw_as(alike)
+    return _remedies.redraw([name for name, _ in starts])
 
 
 # A run ----------------------------------------------------------------------------------------
@@ -113,10 +144,11 @@ def _odd(net: Net, layers: Sequence[tuple[Layer, float]], *, harmless: bool) -> 
 
 def fading_or_growing(net: Net) -> Iterator[Finding]:
     """Runs over which E x² grows or fades, layer by layer: at the first layer of the trend."""
+    odd = {layer.site.name for layer, _ in _odd_ones(net)}
     for run in runs(net, across_norms=False):
         changes = logs([layer.factor for layer in run])
         regular = [
-            0.0 if _is_odd(net, layer) else one for layer, one in zip(run, changes, strict=True)
+            0.0 if layer.site.name in odd else one for layer, one in zip(run, changes, strict=True)
         ]
         start, end, total = steepest(regular)
         severity = severity_of(net, total)
@@ -126,11 +158,6 @@ def fading_or_growing(net: Net) -> Iterator[Finding]:
         if total < 0 and run[0].site.branch is not None:
             continue  # A branch may be as small as it likes: something goes around it.
         yield _trend(net, run[start:end], total, severity)
-
-
-def _is_odd(net: Net, layer: Layer) -> bool:
-    own = _departure(layer)
-    return own is not None and abs(own) > log(net.limits.layer)
 
 
 def _is_unfair(net: Net, layers: Sequence[Layer], total: float) -> bool:
@@ -154,7 +181,7 @@ def _trend(net: Net, layers: Sequence[Layer], total: float, severity: Severity) 
         severity=severity,
         where=layers[0].place.name,
         measured=f"E x² by {each} at each of {count} layers, by {number(exp(total))} in all",
-        expected=f"within a factor of {number(net.limits.total, 2)} in all",
+        expected=limits_of(net, severity),
         reason=reason,
         remedy=_remedies.start(),
         place=layers[0].place.index,
@@ -167,7 +194,8 @@ def _trend(net: Net, layers: Sequence[Layer], total: float, severity: Severity) 
 
 def collapsed_inputs(net: Net) -> Iterator[Finding]:
     """Runs over which the variance over the batch dies while E x² need not."""
-    for run in runs(net, across_norms=True):
+    for whole in runs(net, across_norms=True):
+        run = whole[:-1] if _is_small_readout(net, whole[-1]) else whole
         before, after = [_kept(layer.reads) for layer in run], [_kept(layer.end) for layer in run]
         if before[0] is None:
             before[0] = _kept(run[0].place)
@@ -183,10 +211,18 @@ def collapsed_inputs(net: Net) -> Iterator[Finding]:
             yield _collapse(net, run[start:end], total, severity)
 
 
+def _is_small_readout(net: Net, layer: Layer) -> bool:
+    """A readout may be as small as it likes; its bias is then what it gives."""
+    is_small = layer.power is not None and layer.power < layer.usual / net.limits.layer
+    return layer.site.role == "readout" and is_small
+
+
 def _kept(place: Place | None) -> float | None:
     """The share of E x² that differs from input to input."""
     if place is None or place.signal.variance is None or place.signal.second_moment == 0:
         return None
+    if not varies(place):
+        return 0.0
     return place.signal.variance / place.signal.second_moment
 
 
@@ -205,8 +241,9 @@ def _collapse(net: Net, layers: Sequence[Layer], total: float, severity: Severit
         severity=severity,
         where=layers[0].place.name,
         measured=f"the share of E x² that differs between inputs falls by {number(exp(total))} "
-        f"over {len(layers)} layers",
-        expected=f"by no more than {number(1 / net.limits.total, 2)}",
+        f"over {len(layers)} layer{'s' * (len(layers) > 1)}",
+        expected=f"by no more than {number(1 / net.limits.total, 2)}"
+        + (f"; under {number(1 / net.limits.hopeless, 2)} is an error" * (severity == "error")),
         reason=reason,
         remedy=_remedies.start(),
         place=layers[0].place.index,
@@ -240,6 +277,8 @@ def wrong_fans(net: Net) -> Iterator[Finding]:
 _FAR = 4.0
 """A std that is half or twice what was meant."""
 _ERRORS = 5.0
+_KAIMING = 2.0
+"""fan_in E w² of `kaiming_normal_` by its default, whatever the activation is."""
 _TORCH = 1 / 3
 """fan_in E w² of torch's own start."""
 
@@ -256,9 +295,14 @@ def _misread(net: Net, layer: Layer) -> tuple[str, float, float] | None:
         return None
     entries = prod(state.shape)
     close = _ERRORS * sqrt(2 / entries)
-    nominal = {1.0: "1", layer.usual: number(layer.usual)}
-    known = [one / fan for fan in (layout.fan_in, layout.fan_out) for one in (*nominal, _TORCH)]
+    nominal = {1.0: "1", _KAIMING: number(_KAIMING), layer.usual: number(layer.usual)}
+    fans = [layout.fan_in]
+    if layout.axes[0] != "in":
+        # Of a transposed kernel, torch takes the fan out for the fan in: it says nothing there.
+        fans.append(layout.fan_out)
+    known = [one / fan for fan in fans for one in (*nominal, _TORCH)]
     known.append(2 / (layout.fan_in + layout.fan_out))
+    known.append(_TORCH / layout.fan_out)
     if any(_fits(state.second_moment / one, close) for one in known):
         return None
     taps = entries / state.shape[0] / state.shape[1]

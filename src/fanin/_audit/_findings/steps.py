@@ -13,6 +13,8 @@ __all__ = ["lost_updates", "steps"]
 _SMALL_ON_PURPOSE: Final = frozenset({"residual_out", "readout", "embedding", "router"})
 _SEEN: Final = 1e-7
 """Ten times Adam's epsilon."""
+_USUAL: Final = {"adam": 1e-3, "sgd": 0.1}
+"""The learning rates that the optimizers are mostly begun with."""
 _RESOLUTION: Final = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Half of what the last digit of 1 is worth: smaller steps are rounded away."""
 
@@ -51,7 +53,8 @@ def _fast(net: Net, found: list[ParameterState]) -> Finding:
         expected=f"under {number(net.limits.fastest)}",
         reason="After one step nothing is left of its start: the weights are too small for this "
         "learning rate, or their gradient too large.",
-        remedy=_remedies.redraw([one.name for one in found]),
+        remedy=_other_rate(net, found, net.limits.fastest, "at most")
+        or _remedies.redraw([one.name for one in found]),
         place=net.place_of(first.name),
         also=tuple(one.name for one in found[1:]),
     )
@@ -69,9 +72,25 @@ def _slow(net: Net, found: list[ParameterState]) -> Finding:
         expected=f"over {number(net.limits.slowest)}",
         reason=f"Its values have rms {number(first.second_moment**0.5)}: it takes "
         f"{number(1 / ratio)} steps to become another.",
-        remedy=_remedies.redraw([one.name for one in found]),
+        remedy=_other_rate(net, found, net.limits.slowest, "at least")
+        or _remedies.redraw([one.name for one in found]),
         place=net.place_of(first.name),
         also=tuple(one.name for one in found[1:]),
+    )
+
+
+def _other_rate(net: Net, found: list[ParameterState], limit: float, side: str) -> str:
+    """Advice where the usual rate would be right for these weights; nothing where it would not."""
+    rate, usual = net.report.learning_rate, _USUAL[net.report.optimizer]
+    sizes = [one.update or 0.0 for one in found]
+    worst = max(sizes) if side == "at most" else min(sizes)
+    at_usual = worst * usual / rate
+    is_right = at_usual < limit if side == "at most" else at_usual > limit
+    if not is_right:
+        return ""
+    return _remedies.advice(
+        f"Take a learning rate of {side} {number(rate * limit / worst, 2)} here; no start is at "
+        f"fault: at {usual:g} these steps are {number(at_usual, 2)} of the size."
     )
 
 

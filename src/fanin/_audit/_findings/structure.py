@@ -5,7 +5,7 @@ from math import prod
 from typing import Final
 
 from fanin._audit import _remedies
-from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero
+from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero, varies
 from fanin._audit._records import Finding, ParameterState
 from fanin._text import number
 
@@ -25,15 +25,23 @@ def zero_weights(net: Net) -> Iterator[Finding]:
     nor does a readout.
     """
     for layer in net.first_use.values():
-        if not is_zero(net.states.get(layer.site.name)) or layer.site.role not in _COUNTED:
+        if not is_zero(net.states.get(layer.site.name)) or not _is_counted(net, layer):
             continue
+        if net.states[layer.site.name].gradient and varies(net.places[-1]):
+            continue  # Something goes around it, and it learns: an adapter, of either end.
         cut = [one for one in net.layers if layer.site.name in one.site.sources and _is_cut(one)]
         if cut and not any(is_zero(net.states.get(name)) for name in layer.site.sources):
             yield _zero_weight(net, layer)
 
 
+def _is_counted(net: Net, layer: Layer) -> bool:
+    """Matrices; and a table where what the model gives is then the same for every input."""
+    is_all = layer.site.role == "embedding" and varies(net.places[-1]) is False
+    return layer.site.role in _COUNTED or is_all
+
+
 def _is_cut(layer: Layer) -> bool:
-    return layer.reads is not None and not layer.reads.signal.variance
+    return layer.reads is not None and varies(layer.reads) is False
 
 
 def _zero_weight(net: Net, layer: Layer) -> Finding:
@@ -45,10 +53,20 @@ def _zero_weight(net: Net, layer: Layer) -> Finding:
         where=layer.place.name,
         measured="all its weights are 0" + ("" if learns else ", and their gradient is 0 too"),
         expected="a draw: nothing goes around this layer",
-        reason="No signal gets through and no gradient comes back"
-        + (": until it has moved, nothing before it learns." if learns else ", so it stays so."),
+        reason=_cut_off(layer, learns=learns),
         remedy=_remedies.redraw_as([(layer.site.name, _remedies.start_of(layer.site))]),
         place=layer.place.index,
+    )
+
+
+def _cut_off(layer: Layer, *, learns: bool) -> str:
+    if not learns:
+        return "No signal gets through and no gradient comes back, so it stays so."
+    if not layer.site.sources:
+        return "Nothing of the input gets through: until it has moved, the model gives one answer."
+    return (
+        "No signal gets through and no gradient comes back: until it has moved, nothing before it "
+        "learns."
     )
 
 
@@ -56,7 +74,7 @@ def zero_norms(net: Net) -> Iterator[Finding]:
     """Norms of scale 0 in the way of the signal; at the end of a branch they are meant."""
     for place in net.places:
         readers = [net.places[index] for index in net.readers[place.index]]
-        if place.kind != "norm" or not readers or place.signal.variance:
+        if place.kind != "norm" or not readers or varies(place):
             continue
         scale = next(
             (
@@ -115,7 +133,7 @@ def _is_in_the_way(net: Net, index: int) -> bool:
         if place.index in seen:
             continue
         seen.add(place.index)
-        if place.stream is not None or place.signal.variance:
+        if place.stream is not None or varies(place):
             return False
         if not place.weight:
             waiting += net.readers[place.index]
@@ -124,25 +142,36 @@ def _is_in_the_way(net: Net, index: int) -> bool:
 
 def closed_branches(net: Net) -> Iterator[Finding]:
     """Two zeros in a row: the gradient of each is multiplied by the other."""
-    for layer in net.first_use.values():
-        site = layer.site
-        if not is_zero(net.states.get(site.name)) or net.states[site.name].gradient != 0:
-            continue
-        factors = site.residual.scaled_by if site.residual is not None else ()
-        beside = [*factors, *site.sources]
-        other = next((name for name in beside if is_zero(net.states.get(name))), None)
-        if other is not None:
-            yield Finding(
-                code="closed-branch",
-                severity="error",
-                where=site.name,
-                measured=f"it is 0, and so is {other}",
-                expected="one zero in a row of factors",
-                reason="The gradient of each is multiplied by the other, so neither ever moves.",
-                remedy=_remedies.redraw_as([(site.name, _remedies.start_of(site))]),
-                place=layer.place.index,
-                also=(other,),
-            )
+    pairs = [pair for layer in net.first_use.values() if (pair := _closed(net, layer)) is not None]
+    if pairs:
+        first, kept = pairs[0]
+        starts = [(name, _remedies.start_of(net.sites[name])) for name, _ in pairs]
+        yield Finding(
+            code="closed-branch",
+            severity="error",
+            where=first,
+            measured=f"it is 0, and so is {kept}",
+            expected="one zero in a row of factors",
+            reason="The gradient of each is multiplied by the other, so neither ever moves.",
+            remedy=_remedies.redraw_as(starts),
+            place=net.place_of(first),
+            also=tuple(dict.fromkeys([kept, *(name for pair in pairs[1:] for name in pair)])),
+        )
+
+
+def _closed(net: Net, layer: Layer) -> tuple[str, str] | None:
+    """The weight to draw and the zero that may stay: of two in a row the later one is meant."""
+    site = layer.site
+    if not is_zero(net.states.get(site.name)) or net.states[site.name].gradient != 0:
+        return None
+    factors = site.residual.scaled_by if site.residual is not None else ()
+    for name in factors:
+        if is_zero(net.states.get(name)):
+            return site.name, name
+    for name in site.sources if _is_cut(layer) else ():
+        if is_zero(net.states.get(name)) and name in net.sites:
+            return name, site.name
+    return None
 
 
 def equal_units(net: Net) -> Iterator[Finding]:

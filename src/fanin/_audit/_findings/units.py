@@ -5,8 +5,9 @@ from math import erf, exp, log, pi, prod, sqrt
 from typing import Final
 
 from fanin._audit import _remedies
-from fanin._audit._findings.net import Layer, Net
-from fanin._audit._records import Finding, Place
+from fanin._audit._findings.batch import is_unscaled, unscaled
+from fanin._audit._findings.net import Layer, Net, varies
+from fanin._audit._records import Finding, Place, Severity
 from fanin._text import number
 
 __all__ = ["dead_units", "saturated_gates", "saturated_units"]
@@ -15,15 +16,14 @@ _ALL = 0.999
 _ALIKE = 0.9
 """The mean cosine of inputs at which many units see one sign only, and chance is rough."""
 _NEARLY_ALL = 0.95
+_SMOOTH: Final = frozenset({"gelu", "silu", "mish", "softplus", "elu", "selu", "celu"})
 _FLAT: Final = frozenset(
     {
         "relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "threshold", "softshrink",
-        "hardshrink",
+        "hardshrink", *_SMOOTH,
     }
 )  # fmt: skip
 """Activations with a flat side: only there can a unit die."""
-_VARIES = 1e-10
-"""A share of E x² that rounding does not make."""
 _BY_ACCIDENT = 1e-6
 """How likely so many dead units may be, by the law of chance."""
 
@@ -33,15 +33,19 @@ def dead_units(net: Net) -> Iterator[Finding]:
     found = [place for place in net.places if _is_dead(net, place)]
     if not found:
         return
-    first, layer = found[0], net.weight_before(found[0])
+    first, layer = found[0], _layer_of(net, found[0])
     share = first.dead or 0.0
     also = tuple(_layer_name(net, place) for place in found[1:])
     yield Finding(
         code="dead-units",
         severity="error" if share > _ALL else "warning",
         where=_layer_name(net, first),
-        measured=f"{number(100 * share)} % of the units of {first.name} give one number for all "
-        f"inputs",
+        measured=f"{number(100 * share)} % of the units of {first.name} "
+        + (
+            "lie where its slope is under a twentieth of the largest, for all inputs"
+            if first.operation in _SMOOTH
+            else "give one number for all inputs"
+        ),
         expected=f"{number(100 * _by_chance(net, first), 2)} % by chance, for inputs this alike",
         reason="Such units pass on no signal and get no gradient.",
         remedy=_remedy(net, layer),
@@ -53,8 +57,8 @@ def dead_units(net: Net) -> Iterator[Finding]:
 def _is_dead(net: Net, place: Place) -> bool:
     if not place.dead or place.samples < 2 or place.operation not in _FLAT:
         return False  # Of one number, every unit is constant.
-    arriving = [net.places[index].signal for index in place.inputs]
-    if not all((one.variance or 0.0) > _VARIES * one.second_moment for one in arriving):
+    arriving = [net.places[index] for index in place.inputs]
+    if not all(varies(one) for one in arriving):
         return False  # What does not vary before it is not its fault.
     # Where the inputs are all alike, it is not the unit that is dead.
     alike = _alike(net, place)
@@ -105,8 +109,22 @@ def _or_zero(value: float | None) -> float:
 
 
 def _layer_name(net: Net, place: Place) -> str:
-    layer = net.weight_before(place)
+    layer = _layer_of(net, place)
     return place.name if layer is None else layer.place.name
+
+
+def _layer_of(net: Net, place: Place) -> Layer | None:
+    """The one layer that a place is made from, also where an activation is several operations."""
+    found, waiting, seen = set(), [place], set()
+    while waiting:
+        one = waiting.pop()
+        if one.weight or not one.inputs:
+            found.add(one.index)
+        else:
+            new = [index for index in one.inputs if index not in seen]
+            seen.update(new)
+            waiting += [net.places[index] for index in new]
+    return next((one for one in net.layers if found == {one.place.index}), None)
 
 
 def _remedy(net: Net, layer: Layer | None) -> str:
@@ -124,12 +142,16 @@ def saturated_units(net: Net) -> Iterator[Finding]:
     found = [place for place in net.places if (place.saturated or 0) > net.limits.saturated]
     if not found:
         return
-    first, layer = found[0], net.weight_before(found[0])
+    first, layer = found[0], _layer_of(net, found[0])
     share = first.saturated or 0.0
     many = len(found) > 1
+    severity: Severity = "error" if share > _NEARLY_ALL else "warning"
+    if layer is not None and _is_the_batch(net, layer):
+        yield unscaled(net, severity, f"they saturate {number(100 * share)} % of {first.name}")
+        return
     yield Finding(
         code="saturated-units",
-        severity="error" if share > _NEARLY_ALL else "warning",
+        severity=severity,
         where=_layer_name(net, first),
         measured=f"{number(100 * share)} % of {first.name} lies where its slope is under a "
         "twentieth of the largest",
@@ -139,6 +161,13 @@ def saturated_units(net: Net) -> Iterator[Finding]:
         place=first.index if layer is None else layer.place.index,
         also=tuple(_layer_name(net, place) for place in found[1:]),
     )
+
+
+def _is_the_batch(net: Net, layer: Layer) -> bool:
+    """Whether a layer of fair weights saturates since its inputs are so large."""
+    is_fair = layer.power is not None and layer.power < net.limits.layer * layer.usual
+    is_first = layer.reads is None and not layer.site.normalized_input
+    return is_first and is_fair and is_unscaled(net)
 
 
 def saturated_gates(net: Net) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from fanin._audit._page.series import (
 )
 from fanin._audit._records import Finding, Growth, Place
 from fanin._audit._report import Report
+from fanin._audit._resolved import resolved
 from fanin._text import number
 
 __all__ = ["Chart", "Dot", "Line", "charts_of"]
@@ -223,10 +224,12 @@ def _growth_text(growth: Growth) -> str:
 
 def _spectrum(report: Report) -> Chart | None:
     spectrum = report.spectrum
-    if spectrum is None or not spectrum.values:
+    values, zero = resolved(report)
+    if spectrum is None or not values:
         return None
-    line = list(enumerate(spectrum.values, start=1))
-    axis = log_axis(spectrum.values)
+    line = list(enumerate(values, start=1))
+    axis = log_axis(values)
+    rest = f" {zero} of them are zero to rounding and are not drawn." if zero else ""
     error = f" ± {number(spectrum.error)}" if spectrum.error else ""
     kind = "layers" if spectrum.exact else "extremes"
     return Chart(
@@ -235,10 +238,10 @@ def _spectrum(report: Report) -> Chart | None:
         caption=(
             f"Singular values from {spectrum.first} to {spectrum.last},"
             f" {'all of them' if spectrum.exact else 'only the extremes that were found'};"
-            f" mean square {number(spectrum.mean_square)}{error}."
+            f" mean square {number(spectrum.mean_square)}{error}.{rest}"
         ),
         axis=axis,
-        steps=len(line),
+        steps=len(line) + zero,
         ends=("largest", "smallest"),
         lines=(Line("singular values", kind, line_path(axis, line)),),
         dots=()

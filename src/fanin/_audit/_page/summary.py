@@ -6,7 +6,7 @@ from math import isfinite, prod, sqrt
 from typing import final
 
 from fanin._audit._page.series import MEASURES
-from fanin._audit._records import Finding, Place
+from fanin._audit._records import Finding, Loss, Place
 from fanin._audit._report import Report
 from fanin._text import number
 
@@ -84,16 +84,26 @@ def _loss(report: Report) -> Tile:
         return Tile("loss", "initial loss", "–", "no loss was run")
     beside = "uninformed: not known"
     if loss.uninformed is not None:
-        beside = f"uninformed: {number(loss.uninformed)}"
+        own = "" if loss.observed is None else f"an element: {number(loss.observed)}, "
+        beside = f"{own}uninformed: {number(loss.uninformed)}"
     return Tile("loss", "initial loss", number(loss.value), beside)
 
 
 def _output(report: Report) -> Tile:
+    last = report.layers[-1] if report.layers else None
+    name = "–" if last is None else last.name
+    if _is_output_broken(report.loss, last):
+        return Tile("output", "output std", number(None), f"not finite, at {name}")
     std = None if report.loss is None else report.loss.output_std
-    if std is None and report.layers and report.layers[-1].signal.finite:
-        std = report.layers[-1].signal.std
-    last = report.layers[-1].name if report.layers else "–"
-    return Tile("output", "output std", number(std), f"at {last}")
+    if std is None and last is not None:
+        std = last.signal.std
+    return Tile("output", "output std", number(std), f"at {name}")
+
+
+def _is_output_broken(loss: Loss | None, last: Place | None) -> bool:
+    """Whether the std would be that of the entries that are finite, or of none."""
+    is_empty = loss is not None and loss.output_std == 0 and not isfinite(loss.value)
+    return is_empty or (last is not None and last.signal.finite < 1)
 
 
 def _gradient(report: Report) -> Tile:

@@ -70,9 +70,12 @@ function placesOf(report, kind) {
 }
 
 function spectrumLine(report, width) {
-  const values = report.spectrum?.values ?? [];
+  const values = (report.spectrum?.values ?? []).map(numberIn);
   const place = (rank) => 0.5 + ((rank + 0.5) * width) / values.length;
-  const points = values.map((value, rank) => [place(rank), numberIn(value)]);
+  const least = roundingUnit(report) * Math.max(...values.filter(Number.isFinite));
+  const points = values
+    .map((value, rank) => [place(rank), value])
+    .filter(([, value]) => Number.isFinite(value) && value > least);
   return { [report.spectrum?.exact ? "layers" : "extremes"]: points };
 }
 

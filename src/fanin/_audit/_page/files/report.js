@@ -21,6 +21,15 @@ function gradientOf(place) {
   return root === null ? null : root * Math.sqrt(place.signal.size);
 }
 
+const units = { float64: 1e-16, complex128: 1e-16, float16: 1e-3, bfloat16: 8e-3 };
+
+// The share of the largest singular value under which one is rounding.
+function roundingUnit(report) {
+  const dtypes = (report.parameters ?? []).map((one) => String(one.dtype).replace("torch.", ""));
+  const floating = dtypes.filter((one) => /^(float|bfloat|complex)/.test(one));
+  return floating.length ? Math.max(...floating.map((one) => units[one] ?? 1e-7)) : 1e-7;
+}
+
 function entries(shape) {
   return (shape ?? []).reduce((product, axis) => product * axis, 1);
 }
@@ -120,7 +129,7 @@ function headNumbers(report) {
   const layers = report.places.filter((place) => place.weight);
   const correlations = layers.map(measures.correlation).filter((value) => value !== null);
   const parameters = report.parameters ?? [];
-  const output = numberIn(report.loss?.output_std) ?? (layers.length ? stdOf(layers.at(-1)) : null);
+  const output = outputStd(report, layers.at(-1));
   const ratio = gradientRatio(report, layers);
   return {
     loss: numberText(numberIn(report.loss?.value)),
@@ -129,6 +138,14 @@ function headNumbers(report) {
     correlation: numberText(correlations.at(-1) ?? null),
     size: parameters.reduce((sum, one) => sum + entries(one.shape), 0).toLocaleString("en-US"),
   };
+}
+
+// None where the output is not finite: its std would be that of the entries that are.
+function outputStd(report, last) {
+  const found = numberIn(report.loss?.output_std);
+  const broken = found === 0 && !Number.isFinite(numberIn(report.loss?.value));
+  if (broken || (last && (numberIn(last.signal.finite) ?? 1) < 1)) return null;
+  return found ?? (last ? stdOf(last) : null);
 }
 
 function gradientRatio(report, layers) {
