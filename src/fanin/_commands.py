@@ -115,7 +115,7 @@ def require_directory(path: Path | None, what: str, option: str) -> None:
         raise FaninError(
             f"this is a directory, and {what} is saved to a file",
             where=option,
-            found=str(path),
+            found=f"{path}, a directory",
             fix=f"name a file in it, such as {path / 'fanin.out'}",
         )
     if path is not None and not path.parent.is_dir():

@@ -16,6 +16,7 @@ from fanin._plan._difference import Difference, difference
 from fanin._plan._entry import Entry, Factor, require_mapping
 from fanin._plan._explain import explained, explained_all, matching
 from fanin._plan._html import plan_html
+from fanin._plan._materialize import materialized
 from fanin._plan._print import plan_text
 from fanin._plan._receipt import Receipt
 from fanin._plan._rules import RuleKey, RuleValue, replaced
@@ -148,6 +149,49 @@ class Plan:
         return applied(
             self.entries,
             model,
+            seed=seed,
+            allow_unclaimed=allow_unclaimed,
+            plan=self.checksum,
+        )
+
+    def materialize(
+        self,
+        model: nn.Module,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        allow_unclaimed: bool = False,
+    ) -> Receipt:
+        """Each tensor of ``model`` without memory gets it, and each filled one its draw.
+
+        For models on the meta device, and for sharded ones (``fully_shard``,
+        ``parallelize_module``, ``distribute_tensor``), with or without memory. A process draws
+        only what it holds, without communication; fans are those of the whole. Gathered, the
+        weights are those of `apply` with this ``seed``, bit for bit, orthogonal ones to 1e-6.
+        Ties are restored. ``dtype`` is for parameters that get memory here; buffers keep theirs.
+        Tensors that have memory stay the same objects. Kept tensors without values come from
+        their modules' ``reset_parameters`` or ``reset_running_stats``, run on a twin; one that
+        nobody knows is an error, or NaN and ``unclaimed`` in the receipt with ``allow_unclaimed``.
+        The receipt is of what this process holds.
+
+        Raises:
+            FaninError: as `apply`, and for cuts that are not known or not as recorded. What was
+                on meta is on meta again then.
+
+        >>> import fanin
+        >>> with torch.device("meta"):
+        ...     net = nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 100))
+        >>> plan = fanin.plan(net, torch.ones(8, 30, device="meta"), recipe=fanin.recipes.kaiming)
+        >>> receipt = plan.materialize(net, seed=0)
+        >>> print(f"planned {plan['2.weight'].std:.3f}, drawn {net[2].weight.std():.3f}")
+        planned 0.100, drawn 0.100
+        """
+        return materialized(
+            self.entries,
+            model,
+            device=device,
+            dtype=dtype,
             seed=seed,
             allow_unclaimed=allow_unclaimed,
             plan=self.checksum,

@@ -1,0 +1,214 @@
+"""steady with one rule changed: what tried.py trains, by task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
+from types import MappingProxyType
+from typing import Final
+
+from fanin import Site, recipes
+from fanin.initializers import (
+    DeltaOrthogonal,
+    ForgetGate,
+    Initializer,
+    LooksLinear,
+    Normal,
+    Orthogonal,
+    Uniform,
+    VarianceScaling,
+    Zeros,
+    xavier_uniform,
+)
+from fanin.recipes import Decision, Recipe
+from fanin.recipes._steady_plain import deep_start, forward_gain
+
+__all__ = ["CHANGES"]
+
+Change = Callable[[Site, Mapping[str, Site]], Initializer | None]
+
+PLAIN: Final = ("weight", "readout")
+THIRD: Final = VarianceScaling(1 / sqrt(3), distribution="uniform")
+"""torch's own std."""
+
+
+def _changed(name: str, change: Change) -> Recipe:
+    """steady, save where ``change`` says something."""
+
+    def read(sites: Sequence[Site]) -> Callable[[Site], Decision]:
+        steady = recipes.steady.for_model(sites)
+        known = {site.name: site for site in sites}
+
+        def choose(site: Site) -> Decision:
+            other = change(site, known)
+            return steady(site) if other is None else other
+
+        return choose
+
+    return Recipe(name, lambda _: None, name, read=read)
+
+
+def _for_roles(name: str, roles: Sequence[str], make: Callable[[Site], Initializer]) -> Recipe:
+    return _changed(name, lambda site, _: make(site) if site.role in roles else None)
+
+
+def _torch_bias(site: Site, known: Mapping[str, Site]) -> Initializer | None:
+    weight = known.get(site.name.replace("bias", "weight"))
+    if site.role != "bias" or weight is None:
+        return None
+    bound = 1 / sqrt(weight.fan_in)
+    return Uniform(-bound, bound)
+
+
+def _gaussian(site: Site) -> Initializer:
+    return VarianceScaling(forward_gain(site.activation))
+
+
+def _alone(site: Site) -> Initializer:
+    return Orthogonal(forward_gain(site.activation), keep="signal")
+
+
+def _pairs(number: float) -> Callable[[Site], Initializer]:
+    """Pairs everywhere in a run, with a gain for all but the first weight."""
+
+    def make(site: Site) -> Initializer:
+        if site.depth <= 1:
+            return LooksLinear(position="first")
+        return LooksLinear(number, position="last" if site.role == "readout" else "hidden")
+
+    return make
+
+
+def _orthogonal(number: float) -> Recipe:
+    """A gain for a run of orthogonal weights, for all but the first."""
+
+    def make(site: Site) -> Initializer:
+        return Orthogonal(1.0 if site.depth <= 1 else number, keep="signal")
+
+    return _for_roles(f"gain-{number:.4g}", PLAIN, make)
+
+
+def _ends_alone(name: str, factor: Callable[[int], float]) -> Recipe:
+    """All of a branch's factor at its end, for branches without norm of two weights."""
+
+    def change(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+        if site.residual is not None:
+            return _gaussian(site) * factor(site.residual.count)
+        return _gaussian(site) if site.role == "weight" and site.plain_depth == 2 else None
+
+    return _changed(name, change)
+
+
+def _ends(name: str, power: float) -> Recipe:
+    """The end of a branch of a normalized stream: torch's std times L^power."""
+
+    def change(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+        return None if site.residual is None else THIRD * site.residual.count**power
+
+    return _changed(name, change)
+
+
+def _at_centre(site: Site) -> Initializer:
+    gain = forward_gain(site.activation)
+    return _alone(site) if site.role == "readout" else DeltaOrthogonal(gain)
+
+
+def _first_at_centre(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return DeltaOrthogonal(1.0) if site.role == "weight" and site.depth <= 1 else None
+
+
+def _forget_zero(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return ForgetGate(0.0) if site.role == "bias" and "bias_ih" in site.name else None
+
+
+def _positions_one(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return Normal(1.0) if site.role == "embedding" and "readout" not in site.other_roles else None
+
+
+def _torch_before_norm(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return THIRD if site.normalized_output else None
+
+
+def _zero_biases(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return Zeros if site.role == "bias" else None
+
+
+ZERO_BIASES = _changed("zero-biases", _zero_biases)
+TORCH_BIASES = _changed("torch-biases", _torch_bias)
+TORCH_STD = _for_roles("torch-std", ("weight",), lambda _: THIRD)
+GAUSSIAN = _for_roles("not-orthogonal", PLAIN, _gaussian)
+ALONE = _for_roles("not-paired", PLAIN, _alone)
+PAIRED = _for_roles("paired", PLAIN, deep_start)
+LOUD = _for_roles("loud-readout", ("readout",), _gaussian)
+QUIET = _for_roles("small-readout", ("readout",), lambda _: VarianceScaling(1 / sqrt(3)))
+UNIT = _for_roles("unit-readout", ("readout",), lambda _: VarianceScaling(1.0))
+SHALLOW = (PAIRED, TORCH_STD, LOUD, QUIET, ZERO_BIASES, TORCH_BIASES)
+SHALLOW_NETS: Final = (
+    "relu-2-sgd",
+    "relu-3-sgd",
+    "relu-4-adam",
+    "gelu-3-sgd",
+    "gelu-4-adam",
+    "tanh-4-sgd",
+    "conv-4-sgd",
+    "conv-4-adam",
+)
+BRANCHES = (
+    _ends_alone("end-zero", lambda _: 0.0),
+    _ends_alone("end-1/L", lambda count: 1 / count),
+    _ends_alone("end-1/sqrt(L)", lambda count: count**-0.5),
+    _ends_alone("end-full", lambda _: 1.0),
+)
+POST_NORM = (_ends("ends-full", 0.0), _ends("ends-L^-0.25", -0.25))
+TABLE = ("embedding",)
+
+CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
+    {
+        "simple-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
+        "simple-0.3-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
+        "simple-0.5-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
+        "simple-adam": SHALLOW,
+        "wave-4-adam": SHALLOW,
+        "wave-2-adam": (PAIRED, ZERO_BIASES, TORCH_BIASES, LOUD, QUIET),
+        "relu-10-adam": (ALONE, GAUSSIAN, ZERO_BIASES, TORCH_BIASES, QUIET),
+        "gelu-10-adam": (ALONE, ZERO_BIASES),
+        "conv-10-adam": (
+            ALONE,
+            _for_roles("not-paired-at-centre", PLAIN, _at_centre),
+            _changed("first-at-centre", _first_at_centre),
+        ),
+        "residual-mlp-32-momentum": (*BRANCHES, QUIET, UNIT),
+        "residual-mlp-32-adam": (*BRANCHES, UNIT),
+        "residual-conv-8-momentum": (UNIT,),
+        "residual-conv-8-adam": (UNIT,),
+        "resnet-batch-norm-momentum": (
+            _changed("torch-std-before-norm", _torch_before_norm),
+            UNIT,
+        ),
+        "resnet-batch-norm-adam": (UNIT,),
+        "lstm-momentum": (UNIT,),
+        "lstm-adam": (
+            _changed("forget-0", _forget_zero),
+            _for_roles("recurrent-xavier", ("recurrent",), lambda _: xavier_uniform()),
+            _for_roles("recurrent-torch", ("recurrent",), lambda _: THIRD),
+            UNIT,
+        ),
+        "pre-norm-6": (
+            _ends("ends-full", 0.0),
+            _for_roles("qkv-0.02", ("query_key_value",), lambda _: Normal(0.02)),
+            _for_roles("tables-0.02", TABLE, lambda _: Normal(0.02)),
+            UNIT,
+        ),
+        "pre-norm-6-tied": (
+            _changed("positions-1", _positions_one),
+            _for_roles("tables-1", TABLE, lambda _: Normal(1.0)),
+            _for_roles("tables-0.02", TABLE, lambda _: Normal(0.02)),
+        ),
+        "tanh-30-momentum": tuple(_orthogonal(one) for one in (1.0, 1.15, 1.345, 1.45, 5 / 3)),
+        "selu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.5043)), _orthogonal(1.0)),
+        **dict.fromkeys(SHALLOW_NETS, (PAIRED,)),
+        "elu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.6543)),),
+        "mish-30-adam": (ALONE,),
+        "sigmoid-30-adam": (ALONE,),
+        "post-norm-6": (*POST_NORM, UNIT),
+        "post-norm-12": POST_NORM[:1],
+    }
+)

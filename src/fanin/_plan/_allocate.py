@@ -1,0 +1,103 @@
+"""Memory for tensors on the meta device, through the modules that own them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import nan
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from fanin._plan._shards import local_of
+
+__all__ = ["Tie", "memory", "on_meta"]
+
+Tie: TypeAlias = tuple[nn.Module, str, nn.Module, str]
+"""An owner and a name, and the owner and name whose parameter it is to share."""
+
+
+def on_meta(tensor: Tensor) -> bool:
+    """Whether ``tensor``, or this process's part of it, has no memory yet."""
+    return local_of(tensor).is_meta
+
+
+@contextmanager
+def memory(
+    model: nn.Module, ties: list[Tie], *, device: torch.device | str, dtype: torch.dtype | None
+) -> Iterator[list[Tensor]]:
+    """Inside, what was on meta has memory, full of NaN, and ``ties`` are tied; so it stays.
+
+    Gives what was on meta. Parameters of floats become ``dtype``; buffers keep theirs. Tensors
+    that had memory stay the same objects, and tied ones stay tied. Where the body raises, all is
+    on meta again.
+    """
+    untied = [(owner, name, getattr(owner, name)) for owner, name, _, _ in ties]
+    bare = [(table, name, one.dtype) for table, name, one in _places(model) if on_meta(one)]
+    try:
+        for owner, name, other, its_name in ties:
+            setattr(owner, name, getattr(other, its_name))
+        _move(model, lambda tensor: _with_memory(tensor, device, dtype))
+        yield [table[name] for table, name, _ in bare]
+    except BaseException:
+        back = {id(table[name]): was for table, name, was in bare}
+        _move(model, lambda tensor: _without(tensor, back.get(id(tensor))))
+        for owner, name, parameter in untied:
+            setattr(owner, name, parameter)
+        raise
+
+
+def _places(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    """Where each parameter and buffer is kept, and what is there now."""
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):  # noqa: SLF001 - the modules' own
+            for name, tensor in table.items():
+                if tensor is not None:
+                    yield table, name, tensor
+
+
+def _with_memory(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
+    if not on_meta(tensor):
+        return tensor
+    is_cast = dtype is not None and isinstance(tensor, nn.Parameter) and tensor.is_floating_point()
+    made = torch.empty_like(tensor, device=device, dtype=dtype if is_cast else tensor.dtype)
+    with torch.no_grad():
+        # What is forgotten after this is seen; what empty_like returns may look like a start.
+        local_of(made).fill_(nan if made.is_floating_point() or made.is_complex() else 0)
+    return made
+
+
+def _without(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or on_meta(tensor):
+        return tensor
+    return torch.empty_like(tensor, device="meta", dtype=dtype)
+
+
+def _move(model: nn.Module, make: Callable[[Tensor], Tensor]) -> None:
+    """Each parameter and buffer becomes ``make`` of it, where its module and FSDP see it.
+
+    torch's own way unties parameters and drops their attributes.
+    """
+    before = [
+        (module, name, parameter, dict(vars(parameter)))
+        for module in model.modules()
+        for name, parameter in module._parameters.items()  # noqa: SLF001 - the modules' own
+        if parameter is not None
+    ]
+    made: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def once(tensor: Tensor) -> Tensor:
+        # The old one is kept too, so that no other tensor gets its id.
+        if id(tensor) not in made:
+            made[id(tensor)] = tensor, make(tensor)
+        return made[id(tensor)][1]
+
+    # What `to_empty` calls, and FSDP overrides.
+    cast("Any", model)._apply(once)  # noqa: SLF001
+    first: dict[int, nn.Parameter] = {}
+    for owner, name, old, attributes in before:
+        now = owner._parameters[name]  # noqa: SLF001
+        assert now is not None  # noqa: S101 - it was there
+        shared = first.setdefault(id(old), now)
+        if shared is not now:
+            setattr(owner, name, shared)
+        vars(shared).update(attributes)

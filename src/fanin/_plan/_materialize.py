@@ -1,0 +1,277 @@
+"""Write a plan into a model on the meta device, or sharded: each process draws what it holds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from fanin._errors import FaninError
+from fanin._fill import Job, is_computed, kept_for, refresh, said_of, wanted_for
+from fanin._plan._allocate import Tie, memory, on_meta
+from fanin._plan._apply import drawn_into, draws_alone, refuse_uncalibrated, require_range
+from fanin._plan._coverage import refuse_unclaimed
+from fanin._plan._entry import Entry
+from fanin._plan._match import Pair, matched
+from fanin._plan._measure import checksum
+from fanin._plan._memory import refuse_shared_memory
+from fanin._plan._part import Part
+from fanin._plan._rebuild import rebuilt
+from fanin._plan._receipt import Receipt, Stamp
+from fanin._plan._shards import held, is_sharded, local_of, owners, resharded
+from fanin._trace._names import Tensors, tensors_of
+from fanin._version import __version__
+from fanin.initializers._base import take_region, take_seed
+from fanin.initializers._target import has_no_data, require_writable
+
+__all__ = ["materialized"]
+
+
+def materialized(
+    entries: Sequence[Entry],
+    model: nn.Module,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    seed: int,
+    allow_unclaimed: bool,
+    plan: str,
+) -> Receipt:
+    """Give ``model`` memory and fill it by ``entries``; see `Plan.materialize`."""
+    number = _checked_seed(seed)
+    _require_dtype(dtype)
+    refuse_unclaimed(entries, allow_unclaimed=allow_unclaimed)
+    refuse_uncalibrated(entries)
+    fsdp = resharded(model) if isinstance(model, nn.Module) else set()
+    pairs = matched(entries, model, ties=False)
+    _require_drawable(pairs, dtype)
+    parts = {entry.name: Part.of(entry, target, fsdp) for entry, target in pairs if _drawn(entry)}
+    ties = list(_lost_ties(pairs, model, fsdp))
+    if not ties:
+        matched(entries, model)
+    bare = _Bare.of(pairs, model, allow_unclaimed=allow_unclaimed)
+    with memory(model, ties, device=device, dtype=dtype) as made, torch.no_grad():
+        pairs = matched(entries, model)
+        _refuse_forgotten(model, made, pairs, bare)
+        bare.write(model, fsdp)
+        through = _write(pairs, parts, number)
+        stamps = tuple(_stamps(model, pairs, parts, through, bare))
+    return Receipt(number, __version__, str(torch.__version__), plan, stamps)
+
+
+def _checked_seed(seed: object) -> int:
+    if seed is None:
+        raise FaninError(
+            "every process needs the same seed",
+            where="plan.materialize",
+            found="seed=None, which each would take from its own generator",
+            fix="give a number: seed=0",
+        )
+    return take_seed(seed)
+
+
+def _require_dtype(dtype: torch.dtype | None) -> None:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise FaninError(
+            "this is no dtype for parameters",
+            where="plan.materialize(dtype=...)",
+            found=repr(dtype),
+            fix="give a torch dtype of floats, such as torch.bfloat16",
+        )
+
+
+def _drawn(entry: Entry) -> bool:
+    return entry.state == "filled"
+
+
+def _require_drawable(pairs: Sequence[Pair], dtype: torch.dtype | None) -> None:
+    """Raise FaninError for what could not be filled, before anything is changed."""
+    for entry, target in pairs:
+        for tensor in target.tensors:
+            _require_kind(entry.name, tensor)
+        if not _drawn(entry):
+            continue
+        entry.check()
+        first = target.tensors[0]
+        computed = is_computed(target.owner, target.local)
+        if computed and any(map(is_sharded, target.tensors)):
+            raise FaninError(
+                "a parametrized tensor cannot be filled where it is sharded",
+                where=entry.name,
+                found=f"{len(target.tensors)} tensors in its place, each a part",
+                fix="materialize the model first, and shard it then",
+            )
+        with said_of(entry.name):
+            for tensor in target.tensors if not computed else ():
+                require_writable(local_of(tensor))
+        is_cast = dtype is not None and on_meta(first) and first.is_floating_point()
+        require_range(entry, dtype if dtype is not None and is_cast else first.dtype)
+    refuse_shared_memory([pair for pair in pairs if not any(map(is_sharded, pair[1].tensors))])
+
+
+def _require_kind(name: str, tensor: Tensor) -> None:
+    fake = has_no_data(local_of(tensor)) and not on_meta(tensor)
+    if fake or (tensor.grad is not None and on_meta(tensor)):
+        raise FaninError(
+            "this tensor cannot be given memory",
+            where=name,
+            found="a fake tensor" if fake else "a gradient without values",
+            fix="make the model outside of FakeTensorMode" if fake else "model.zero_grad()",
+        )
+
+
+def _lost_ties(pairs: Sequence[Pair], model: nn.Module, fsdp: set[int]) -> Iterator[Tie]:
+    """What is one tensor in the plan and several in the model, as a move to meta leaves it."""
+    first: dict[str, Tensors] = {}
+    for entry, target in pairs:
+        one = first.setdefault(entry.name, target)
+        if one is target or target.is_buffer:
+            continue
+        _require_tieable(entry, one, target, fsdp)
+        for module in model.modules():
+            for name, parameter in module._parameters.items():  # noqa: SLF001 - its own
+                if parameter is target.tensors[0]:
+                    yield module, name, one.owner, one.local
+
+
+def _require_tieable(entry: Entry, one: Tensors, other: Tensors, fsdp: set[int]) -> None:
+    first, second = one.tensors[0], other.tensors[0]
+    alike = (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and getattr(first, "placements", None) == getattr(second, "placements", None)
+        and getattr(first, "device_mesh", None) == getattr(second, "device_mesh", None)
+    )
+    is_bare = on_meta(first) and on_meta(second)
+    is_drawn = _drawn(entry) and is_sharded(first) and is_sharded(second)
+    is_managed = id(one.owner) in fsdp or id(other.owner) in fsdp
+    is_plain = not one.stored and not other.stored
+    if not (alike and is_plain and (is_bare or is_drawn)) or is_managed:
+        raise FaninError(
+            "the ties differ",
+            where=entry.name,
+            found=f"{one.name} and {other.name} are one tensor in the plan, and two in the model",
+            fix="tie the model before it is sharded: the same Parameter under both names",
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """The tensors without memory that are not drawn, and the values they get; None for unknown."""
+
+    values: Mapping[str, Tensor | None]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], model: nn.Module, *, allow_unclaimed: bool) -> "_Bare":
+        """As their modules fill them; an error names those whose values nobody knows."""
+        planned = {name: entry for entry, _ in pairs for name in entry.names}
+        values: dict[str, Tensor | None] = {}
+        for target in tensors_of(model):
+            entry = planned.get(target.name)
+            if any(map(on_meta, target.tensors)) and (entry is None or not _drawn(entry)):
+                _require_kind(target.name, target.tensors[0])
+                values[target.name] = rebuilt(target, entry and entry.site)
+        unknown = [name for name, value in values.items() if value is None]
+        if unknown and not allow_unclaimed:
+            raise _unknown(unknown)
+        return cls(values)
+
+    def write(self, model: nn.Module, fsdp: set[int]) -> None:
+        """The values that are known, each process its part."""
+        for target in tensors_of(model):
+            value = self.values.get(target.name)
+            if value is not None:
+                tensor = target.tensors[0]
+                region = held(tensor, target.name, by_fsdp=id(target.owner) in fsdp)
+                if 0 not in region.count:
+                    local_of(tensor).copy_(take_region(value, region))
+
+    def is_unknown(self, name: str) -> bool:
+        """Whether it has memory now, and no values."""
+        return name in self.values and self.values[name] is None
+
+
+def _unknown(names: Sequence[str]) -> FaninError:
+    return FaninError(
+        "only the model knows how these tensors start, and they have no values on the meta device",
+        where=", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else ""),
+        found="no reset_parameters of their modules that writes the same each time",
+        fix="compute them on the CPU before this call, and they are kept; or fill them after it: "
+        "allow_unclaimed=True leaves them as NaN; or plan.replace({name: initializer})",
+    )
+
+
+def _refuse_forgotten(
+    model: nn.Module, made: Sequence[Tensor], pairs: Sequence[Pair], bare: _Bare
+) -> None:
+    """Raise FaninError for what was given memory and that nobody fills."""
+    known = {id(tensor) for _, target in pairs for tensor in target.tensors}
+    known |= {id(one.tensors[0]) for one in tensors_of(model) if one.name in bare.values}
+    forgotten = {id(tensor) for tensor in made} - known
+    if forgotten:
+        named = [*model.named_parameters(), *model.named_buffers()]
+        raise FaninError(
+            "these tensors had no memory, and nobody fills them",
+            where="plan.materialize",
+            found=", ".join(name for name, tensor in named if id(tensor) in forgotten),
+            fix="plan the model as it is now: fanin.plan(model, batch)",
+        )
+
+
+def _write(pairs: Sequence[Pair], parts: Mapping[str, Part], seed: int) -> dict[str, list[Tensor]]:
+    """First what code of the user's draws, beside the model; then the rest, in place."""
+    ready: list[tuple[Tensor, Tensor]] = []
+    through: dict[str, list[Tensor]] = {}
+    jobs: list[Job] = []
+    in_place: list[tuple[Part, Tensor]] = []
+    for entry, target in pairs:
+        if not _drawn(entry):
+            continue
+        part, local = parts[entry.name], local_of(target.tensors[0])
+        if is_computed(target.owner, target.local):
+            job = Job(target.owner, target.local, part.draw)
+            value = drawn_into(job.stored.new_empty(job.shape), part.draw, seed)
+            through[entry.name] = wanted_for(job, value)
+            ready += zip(job.kept, through[entry.name], strict=True)
+            jobs.append(job)
+        elif draws_alone(part.draw.initializer):
+            in_place.append((part, local))
+        else:
+            ready.append((local, part.draw_into(torch.empty_like(local), seed)))
+    for part, local in in_place:
+        part.draw_into(local, seed)
+    for local, value in ready:
+        local.copy_(value)
+    for job in jobs:
+        refresh(job.owner, job.name)
+    return through
+
+
+def _stamps(
+    model: nn.Module,
+    pairs: Sequence[Pair],
+    parts: Mapping[str, Part],
+    through: Mapping[str, list[Tensor]],
+    bare: _Bare,
+) -> Iterator[Stamp]:
+    """The stamps of what this process holds; raises where it is not what the plan says."""
+    filled = sum(_drawn(entry) for entry, _ in pairs)
+    comparisons = filled * owners(tensor for _, target in pairs for tensor in target.tensors)
+    for entry, target in pairs:
+        local = [local_of(tensor) for tensor in target.tensors]
+        if entry.name in through:
+            kept = kept_for(target.owner, target.local)
+            assert all(map(torch.equal, kept, through[entry.name]))  # noqa: S101 - just copied
+            yield Stamp(entry.name, "filled", checksum(local))
+        elif _drawn(entry):
+            yield parts[entry.name].stamped(entry, local[0], comparisons)
+        else:
+            state = "unclaimed" if bare.is_unknown(target.name) else entry.state
+            yield Stamp(entry.name, state, checksum(local))
+    planned = {name for entry, _ in pairs for name in entry.names}
+    for target in tensors_of(model):
+        if target.name in bare.values and target.name not in planned:
+            state = "unclaimed" if bare.is_unknown(target.name) else "kept"
+            yield Stamp(target.name, state, checksum([local_of(target.tensors[0])]))

@@ -1,0 +1,45 @@
+"""One seed, one set of weights: in worlds of one to eight processes, however the net is sharded."""
+
+from functools import cache
+
+import pytest
+import torch
+from tests.distributed.nets import names
+from tests.distributed.processes import answers
+
+ALL = [(world, name) for world in (1, 2, 3, 4, 8) for name in names(world)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The records of every process of a world, made once for all its layouts."""
+
+    @cache
+    def records(size):
+        store = tmp_path_factory.mktemp("store") / "file"
+        return answers("tests.distributed.worker", size, store)
+
+    return records
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "layout"), ALL, ids=[f"{world}: {name}" for world, name in ALL])
+def test_every_process_holds_the_weights_of_one_process(world, size, layout):
+    """Bit for bit (orthogonal to 1e-6 or a step of the dtype), from meta, with no communication.
+
+    Held against torch's own cut of numbered weights, and against what torch gathers.
+    """
+    for rank, found in enumerate(world(size)):
+        if "refused" in found[layout]:
+            pytest.skip(f"torch {torch.__version__} refuses it: {found[layout]['refused']}")
+        assert found[layout]["wrong"] == [], f"rank {rank}"
+        assert found[layout]["states"] == ["filled", "kept"]
+
+
+@pytest.mark.slow
+def test_worlds_are_compared_with_what_torch_gathers(world):
+    """The comparison is no empty one: most shards are gathered by torch itself."""
+    for found in world(4):
+        done = [one for one in found.values() if "refused" not in one]
+        gathered = sum(one["gathered"] for one in done)
+        assert gathered > 0.9 * sum(one["sharded"] for one in done) > 200
