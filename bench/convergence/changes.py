@@ -140,7 +140,14 @@ PAIRED = _for_roles("paired", PLAIN, deep_start)
 LOUD = _for_roles("loud-readout", ("readout",), _gaussian)
 QUIET = _for_roles("small-readout", ("readout",), lambda _: VarianceScaling(1 / sqrt(3)))
 UNIT = _for_roles("unit-readout", ("readout",), lambda _: VarianceScaling(1.0))
-SHALLOW = (PAIRED, TORCH_STD, LOUD, QUIET, ZERO_BIASES, TORCH_BIASES)
+USUAL = _for_roles(
+    "usual-gains",
+    PLAIN,
+    lambda site: VarianceScaling(1.0) if site.role == "readout" else _gaussian(site),
+)
+QUIETER = _for_roles("torch-readout", ("readout",), lambda _: THIRD)
+READOUTS = (UNIT, QUIETER)
+SHALLOW = (PAIRED, USUAL, TORCH_STD, LOUD, QUIET, ZERO_BIASES, TORCH_BIASES)
 SHALLOW_NETS: Final = (
     "relu-2-sgd",
     "relu-3-sgd",
@@ -162,9 +169,9 @@ TABLE = ("embedding",)
 
 CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
     {
-        "simple-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
-        "simple-0.3-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
-        "simple-0.5-sgd": (PAIRED, TORCH_STD, LOUD, QUIET),
+        "simple-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
+        "simple-0.3-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
+        "simple-0.5-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
         "simple-adam": SHALLOW,
         "wave-4-adam": SHALLOW,
         "wave-2-adam": (PAIRED, ZERO_BIASES, TORCH_BIASES, LOUD, QUIET),
@@ -175,21 +182,21 @@ CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
             _for_roles("not-paired-at-centre", PLAIN, _at_centre),
             _changed("first-at-centre", _first_at_centre),
         ),
-        "residual-mlp-32-momentum": (*BRANCHES, QUIET, UNIT),
-        "residual-mlp-32-adam": (*BRANCHES, UNIT),
-        "residual-conv-8-momentum": (UNIT,),
-        "residual-conv-8-adam": (UNIT,),
+        "residual-mlp-32-momentum": (*BRANCHES, QUIET, *READOUTS),
+        "residual-mlp-32-adam": (*BRANCHES, *READOUTS),
+        "residual-conv-8-momentum": READOUTS,
+        "residual-conv-8-adam": READOUTS,
         "resnet-batch-norm-momentum": (
             _changed("torch-std-before-norm", _torch_before_norm),
-            UNIT,
+            *READOUTS,
         ),
-        "resnet-batch-norm-adam": (UNIT,),
-        "lstm-momentum": (UNIT,),
+        "resnet-batch-norm-adam": READOUTS,
+        "lstm-momentum": READOUTS,
         "lstm-adam": (
             _changed("forget-0", _forget_zero),
             _for_roles("recurrent-xavier", ("recurrent",), lambda _: xavier_uniform()),
             _for_roles("recurrent-torch", ("recurrent",), lambda _: THIRD),
-            UNIT,
+            *READOUTS,
         ),
         "pre-norm-6": (
             _ends("ends-full", 0.0),
@@ -204,7 +211,7 @@ CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
         ),
         "tanh-30-momentum": tuple(_orthogonal(one) for one in (1.0, 1.15, 1.345, 1.45, 5 / 3)),
         "selu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.5043)), _orthogonal(1.0)),
-        **dict.fromkeys(SHALLOW_NETS, (PAIRED,)),
+        **dict.fromkeys(SHALLOW_NETS, (PAIRED, USUAL)),
         "elu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.6543)),),
         "mish-30-adam": (ALONE,),
         "sigmoid-30-adam": (ALONE,),

@@ -57,7 +57,17 @@ def made_page() -> str:
 
 
 def _races() -> dict[str, Race]:
-    return {name: Race((TASKS | EXTRA)[name], _rules(name), RESULTS) for name in CHANGES}
+    return {name: _race(name) for name in CHANGES}
+
+
+def _race(name: str) -> Race:
+    """Without changes that change nothing for this net."""
+    race = Race((TASKS | EXTRA)[name], _rules(name), RESULTS)
+    same = [one for one, start in race.starts.items() if start.key == race.starts[OURS].key]
+    for one in same:
+        if one != OURS:
+            del race.starts[one]
+    return race
 
 
 def _rules(name: str) -> dict[str, Recipe | None]:
