@@ -5,29 +5,35 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fanin._errors import FaninError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "TROUBLE", "is_available", "save", "spread"]
+__all__ = [
+    "COLOURS", "FAINT", "INK", "SOFT", "TROUBLE", "is_available", "require_for", "save", "spread",
+]  # fmt: skip
 
 # Okabe & Ito's colours, told apart by colour-blind readers; their red is kept for trouble.
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31", "#444444")
 TROUBLE: Final = "#D1260F"
 
-_INK: Final = "#22262B"
-_FAINT: Final = "#8A9099"
+INK: Final = "#22262B"
+SOFT: Final = "#555B63"
+FAINT: Final = "#8A9099"
+
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
@@ -39,6 +45,21 @@ _STYLE: Final[dict[Any, Any]] = {
 def is_available() -> bool:
     """Whether matplotlib can be imported."""
     return find_spec("matplotlib") is not None
+
+
+def require_for(call: str) -> None:
+    """What draws says so before it begins.
+
+    Raises:
+        FaninError: where matplotlib is not installed.
+    """
+    if not is_available():
+        raise FaninError(
+            "a picture needs matplotlib",
+            where=call,
+            found="matplotlib cannot be imported",
+            fix="pip install 'fanin[plot]'",
+        )
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

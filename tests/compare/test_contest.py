@@ -138,7 +138,7 @@ def test_starts_that_diverge_are_counted():
 def test_members_that_diverge_leave_their_stack(trained, monkeypatch):
     """The others go on alone; the tuning is not paid twice."""
     monkeypatch.setattr(
-        "fanin._compare._contest.choose_way", lambda _: ("together", "forced", 0.001)
+        "fanin._compare._contest.choose_way", lambda *_: ("together", "forced", 0.001)
     )
     steps = []
     stack = _trainer.Told.add
@@ -242,7 +242,7 @@ class Fails(nn.Module):
 @pytest.mark.parametrize("way", ["one by one", "together"])
 def test_a_training_that_fails_says_which(monkeypatch, way):
     """Start, rate, seed and step: with these the user can run it again."""
-    monkeypatch.setattr("fanin._compare._contest.choose_way", lambda _: (way, "forced", 0.001))
+    monkeypatch.setattr("fanin._compare._contest.choose_way", lambda *_: (way, "forced", 0.001))
     with pytest.raises(FaninError, match="a training failed") as caught:
         compared(make_model=Fails, recipes=STARTS)
     assert caught.value.where == "start own, rate 0.01, seed 1000, step 13"
@@ -265,9 +265,9 @@ def test_a_stack_that_fails_is_trained_one_by_one(monkeypatch):
             return y if self.runs < 30 or y.sum() > math.inf else y + 0
 
     way = "fanin._compare._contest.choose_way"
-    monkeypatch.setattr(way, lambda _: ("together", "forced", 0.001))
+    monkeypatch.setattr(way, lambda *_: ("together", "forced", 0.001))
     found = compared(make_model=Late)
-    monkeypatch.setattr(way, lambda _: ("one by one", "forced", 0.001))
+    monkeypatch.setattr(way, lambda *_: ("one by one", "forced", 0.001))
     assert found.outcomes == compared(make_model=Late).outcomes
 
 
@@ -297,6 +297,7 @@ def drifting(seed):
         ({"scoring_seeds": 1001}, "too many seeds"),
         ({"seed": -1}, "seed is no whole number"),
         ({"workers": 1.5}, "workers is no whole number"),
+        ({"way": "stack"}, "there is no such way to train"),
         ({"budget": "2m"}, "budget is no number"),
         ({"budget": 0}, "there is no time"),
         ({"target": math.nan}, "target is no number"),

@@ -42,7 +42,7 @@ def trained(monkeypatch):
 def together(monkeypatch):
     """All is trained in stacks, whatever is faster now."""
     monkeypatch.setattr(
-        "fanin._compare._contest.choose_way", lambda _: ("together", "forced", 0.001)
+        "fanin._compare._contest.choose_way", lambda *_: ("together", "forced", 0.001)
     )
 
 
@@ -191,10 +191,10 @@ def test_what_a_budget_has_cut_is_kept_when_it_is_gone_on_with(tmp_path, monkeyp
     path = tmp_path / "runs.jsonl"
     words = {"resume": path, "budget": 60, "make_model": dropping, "steps": 200}
     slow = "fanin._compare._contest.choose_way"
-    monkeypatch.setattr(slow, lambda _: ("one by one", "slow today", 0.04))
+    monkeypatch.setattr(slow, lambda *_: ("one by one", "slow today", 0.04))
     found = compared(**words)
     assert found.settings.steps < 200
-    monkeypatch.setattr(slow, lambda _: ("together", "fast today", 1e-9))
+    monkeypatch.setattr(slow, lambda *_: ("together", "fast today", 1e-9))
     assert same(compared(**words), found)
 
 

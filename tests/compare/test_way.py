@@ -121,3 +121,40 @@ def test_a_model_that_fails_alone_fails_here():
     with pytest.raises(FaninError, match="shapes cannot be multiplied") as caught:
         choose_way(job(Broken))
     assert caught.value.where.startswith("start own, rate 0.001, seed 3")
+
+
+def test_a_way_that_is_asked_for_is_taken_however_long_it_takes(monkeypatch):
+    """A comparison that is to repeat bit for bit must not hang on the load of the machine."""
+    slowed(monkeypatch, _way.Stack, 0.2)
+    assert choose_way(job(), "together")[:2] == ("together", "asked for")
+    slowed(monkeypatch, _way.Single, 0.02)
+    way, why, seconds = choose_way(job(members=2), "one by one")
+    assert (way, why) == ("one by one", "asked for")
+    assert seconds > 0.02
+
+
+class Branching(nn.Module):
+    """Asks for the sign of a number, which a stack has several of."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = self.out(x)
+        return y if y.sum() > 0 else 2 * y
+
+
+@pytest.mark.parametrize(
+    ("make_model", "found"),
+    [
+        (dropping, "draws random numbers"),
+        (Branching, "under torch.func.vmap"),
+        (Remembers, "losses"),
+    ],
+)
+def test_a_stack_that_would_give_something_else_is_refused(make_model, found):
+    """Whoever asks for the way asks for the same results."""
+    with pytest.raises(FaninError, match="cannot be trained as a stack") as caught:
+        choose_way(job(make_model), "together")
+    assert found in caught.value.found

@@ -24,7 +24,7 @@ def way(monkeypatch):
     """How members are trained, whatever is faster now."""
 
     def force(way):
-        monkeypatch.setattr("fanin._compare._contest.choose_way", lambda _: (way, "forced", 0.001))
+        monkeypatch.setattr("fanin._compare._contest.choose_way", lambda *_: (way, "forced", 0.001))
 
     return force
 

@@ -30,7 +30,7 @@ from fanin._plan._calibrate_copies import Copies
 from fanin._plan._match import matched
 from fanin._site import Site
 from fanin._trace._flow import Flow
-from fanin._trace._names import tensors_of
+from fanin._trace._names import Tensors, tensors_of
 from fanin._trace._roles import Reading
 from fanin._trace._run import FAILED, describe
 from fanin._trace._siblings import completed
@@ -145,7 +145,7 @@ def _drawn(plan: Plan | None, model: nn.Module, seed: int) -> Iterator[None]:
 
 def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, Mapping[str, Site]]:
     tensors = tensors_of(model)
-    measured, mode = _run(model, batch, asked)
+    measured, mode = _run(model, tensors, batch, asked)
     reading = Reading(Flow(measured.recorder.graph))
     sites = {site.name: site for site in completed(sites_of(reading, tensors, mode))}
     seen, inputs = measured.watcher.seen, batch_size(batch)
@@ -187,9 +187,10 @@ def _spectrum(
     return spectrum_of(model, batch, reading.flow.graph, *ends, training=training)
 
 
-def _run(model: nn.Module, batch: object, asked: _Asked) -> tuple[Measured, str]:
+def _run(
+    model: nn.Module, tensors: list[Tensors], batch: object, asked: _Asked
+) -> tuple[Measured, str]:
     """One run in the mode that was asked for; without one, in training if the model can."""
-    tensors = tensors_of(model)
 
     def once(*, training: bool) -> Measured:
         return measure(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, isfinite, log10
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
-from fanin._plot import COLOURS, TROUBLE, spread
+from fanin._plot import COLOURS, FAINT, INK, SOFT, TROUBLE, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "Course", "Mark", "Panel", "draw"]
 
-_INK: Final = "#22262B"
-_SOFT: Final = "#555B63"
-_FAINT: Final = "#8A9099"
 _LONGEST: Final = 110
 """Characters of a line below the panels."""
 _MANY: Final = 40
@@ -111,9 +108,9 @@ def draw(
 def _write(
     figure: "Figure", title: str, subtitle: str, lines: Sequence[str], height: float
 ) -> None:
-    heading: dict[str, Any] = {"color": _INK, "va": "center", "parse_math": False}
+    heading: dict[str, Any] = {"color": INK, "va": "center", "parse_math": False}
     figure.text(0.03, 1 - 0.3 / height, _cut(title, 90), fontsize=15, fontweight="bold", **heading)
-    figure.text(0.03, 1 - 0.58 / height, subtitle, fontsize=10, **(heading | {"color": _SOFT}))
+    figure.text(0.03, 1 - 0.58 / height, subtitle, fontsize=10, **(heading | {"color": SOFT}))
     for place, line in enumerate(reversed(lines)):
         figure.text(
             0.03, (0.16 + 0.24 * place) / height, _cut(line, _LONGEST), fontsize=9.5, **heading
@@ -131,7 +128,7 @@ def _style(axes: "Axes", panel: Panel) -> None:
         loc="left",
         fontsize=11,
         fontweight="bold",
-        color=_INK,
+        color=INK,
         pad=9,
         parse_math=False,
     )
@@ -139,8 +136,8 @@ def _style(axes: "Axes", panel: Panel) -> None:
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set_color(_FAINT)
-    axes.tick_params(labelsize=9, labelcolor=_INK, color=_FAINT)
+        spine.set_color(FAINT)
+    axes.tick_params(labelsize=9, labelcolor=INK, color=FAINT)
     axes.tick_params(axis="y", which="both", length=0)
 
 
@@ -148,7 +145,7 @@ def _draw_courses(axes: "Axes", panel: Panel) -> None:
     if panel.log:
         axes.set_yscale("log")
     axes.set_ylim(*panel.y_range)
-    axes.set_xlabel("depth: weights passed", fontsize=9, color=_SOFT)
+    axes.set_xlabel("depth: weights passed", fontsize=9, color=SOFT)
     for band in panel.bands:
         axes.fill_between(band.x, band.low, band.high, color=COLOURS[2], alpha=0.13, linewidth=0)
     for course in panel.courses:
@@ -178,7 +175,7 @@ def _draw_course(axes: "Axes", course: Course) -> None:
 
 
 def _draw_mark(axes: "Axes", mark: Mark) -> None:
-    colour = _SOFT if mark.quiet else TROUBLE
+    colour = SOFT if mark.quiet else TROUBLE
     axes.plot(
         [mark.x], [mark.y], "o", markersize=11, markerfacecolor="none", color=colour, zorder=5
     )
@@ -246,20 +243,20 @@ def _draw_spectrum(axes: "Axes", panel: Panel) -> None:
     axes.set_xscale("log")
     axes.set_xlim(edges[0] / 10**step, edges[-1] * 10**step)
     if panel.all_of_them:
-        axes.hist(panel.behind, bins=edges, color=_FAINT, histtype="step")
+        axes.hist(panel.behind, bins=edges, color=FAINT, histtype="step")
         axes.hist(panel.spectrum, bins=edges, color=COLOURS[0], alpha=0.75)
-        axes.set_ylabel("how many", fontsize=9, color=_SOFT)
+        axes.set_ylabel("how many", fontsize=9, color=SOFT)
     else:
-        axes.vlines(panel.behind, 0, 1, color=_FAINT, linewidth=1)
+        axes.vlines(panel.behind, 0, 1, color=FAINT, linewidth=1)
         axes.vlines(panel.spectrum, 0, 1, color=COLOURS[0], linewidth=2)
         axes.set_yticks([])
     _few_decades(axes)
-    _upright(axes, 1.0, "1", _SOFT, drop=2)
+    _upright(axes, 1.0, "1", SOFT, drop=2)
     if panel.root_mean_square > 0:
         _upright(axes, panel.root_mean_square, "rms", COLOURS[1], drop=15)
     name = "singular value" if panel.all_of_them else "singular value: the extremes found"
     zero = f"; {panel.zero} more are zero to rounding" if panel.zero else ""
-    axes.set_xlabel(name + zero, fontsize=9, color=_SOFT)
+    axes.set_xlabel(name + zero, fontsize=9, color=SOFT)
 
 
 def _few_decades(axes: "Axes") -> None:

@@ -12,6 +12,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin._trace._graph import Graph, Value
+from fanin._trace._nested import tensors_in
 from fanin._trace._record import Recorder
 
 __all__ = ["Edge", "Edges"]
@@ -138,14 +139,6 @@ class _Arguments(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        for tensor in _tensors_in([*args, *(kwargs or {}).values()]):
+        for tensor in tensors_in([*args, *(kwargs or {}).values()]):
             self.edges.see(tensor)
         return func(*args, **(kwargs or {}))
-
-
-def _tensors_in(found: object) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, (list, tuple)):
-        for entry in found:
-            yield from _tensors_in(entry)

@@ -11,7 +11,6 @@ from fanin._audit._print import verdict
 from fanin._audit._records import Finding, Growth, Place
 from fanin._audit._report import Report
 from fanin._audit._resolved import resolved
-from fanin._errors import FaninError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +32,7 @@ def plot(report: Report, figure: "Figure | None" = None, before: Report | None =
     Raises:
         FaninError: where matplotlib is not installed.
     """
-    if not _plot.is_available():
-        raise FaninError(
-            "a picture needs matplotlib",
-            where="report.plot",
-            found="matplotlib cannot be imported",
-            fix="pip install 'fanin[plot]'",
-        )
+    _plot.require_for("report.plot")
     shown = [_forward(report, before), _backward(report, before), _likeness(report, before)]
     panels = [panel for panel in [*shown, _spectrum(report, before)] if panel is not None]
     return draw(figure, _title(report), _subtitle(report), panels, _listed(report))

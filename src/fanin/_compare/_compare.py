@@ -4,22 +4,22 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Final
 
 from torch import nn
 
+from fanin._compare._arguments import require_run, settings_of, unusable
 from fanin._compare._comparison import Comparison
 from fanin._compare._contest import Contest, Progress, Recipes
 from fanin._compare._data import Data, LossFunction, as_data
-from fanin._compare._records import Optimizer, Settings
-from fanin._compare._search import GRIDS
+from fanin._compare._records import Optimizer, Way
 from fanin._compare._workers import Executor
-from fanin._errors import FaninError, nearest
-from fanin._numbers import is_number, is_whole
+from fanin._errors import nearest
 from fanin._trace._run import describe
 
-__all__ = ["compare", "window_of"]
+__all__ = ["compare"]
+
+_WHERE: Final = "fanin.compare"
 
 
 def compare(
@@ -40,6 +40,7 @@ def compare(
     reference: str | None = None,
     workers: int = 0,
     executor: Executor | None = None,
+    way: Way | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -59,6 +60,9 @@ def compare(
 
     ``budget``: seconds that this may take, about; seeds, and then steps, are cut to keep it.
     ``workers``: processes to train in; 0 for this one. ``executor``: anything with ``submit``.
+    ``way``: members of a seed ``"together"``, as one stack, or ``"one by one"``; None for the
+    faster one where both give the same losses. Which it is depends on the machine's load, and the
+    last digits on which it is: name one where a comparison is to repeat bit for bit.
     ``resume``: a file that keeps every training as it ends, also when interrupted; with the same
     arguments it is gone on with. ``progress`` is told of the phase, the steps of all trainings that
     are done, and how many there are.
@@ -77,44 +81,34 @@ def compare(
     [4, 0]
     """
     began = time.monotonic()
-    _require_numbers(steps, batch, tuning_seeds, scoring_seeds, seed, workers, budget, target)
-    settings = Settings(
-        optimizer=_known(optimizer),
+    require_run(_WHERE, batch=batch, workers=workers, way=way, budget=budget)
+    settings = settings_of(
+        _WHERE,
+        optimizer=optimizer,
         steps=steps,
         target=target,
-        window=window_of(steps),
-        rates=_rates(optimizer, rates),
-        tuning_seeds=tuple(seed + 1000 + n for n in range(tuning_seeds)),
-        scoring_seeds=tuple(seed + n for n in range(scoring_seeds)),
+        rates=rates,
+        tuning_seeds=tuning_seeds,
+        scoring_seeds=scoring_seeds,
+        seed=seed,
     )
     asked = as_data(data, size=batch, loss=loss)
     contest = Contest.of(make_model, recipes, asked, settings)
     first = next(iter(contest.starts)) if reference is None else reference
     if first not in contest.starts:
-        raise _unusable(
-            "there is no such start to compare to",
-            "reference",
-            first,
-            f"use one of: {nearest(str(first), contest.starts)}",
-        )
+        fix = f"use one of: {nearest(str(first), contest.starts)}"
+        where = f"{_WHERE}, reference="
+        raise unusable("there is no such start to compare to", where, first, fix)
     found = contest.run(
         first,
         budget=budget,
         resume=resume,
         workers=workers,
         executor=executor,
+        way=way,
         progress=progress,
     )
     return replace(found, data=_said(asked), seconds=time.monotonic() - began)
-
-
-def window_of(steps: int) -> int:
-    """Batches that the running loss is the mean of: 20, and at most a fifth of the steps.
-
-    >>> window_of(500), window_of(50)
-    (20, 10)
-    """
-    return max(1, min(20, steps // 5))
 
 
 def _said(data: Data) -> str:
@@ -124,54 +118,3 @@ def _said(data: Data) -> str:
     if data.test is None:
         return f"{text}; nothing held out"
     return f"{text}; held out: {describe(data.test[0])}"
-
-
-def _rates(optimizer: Optimizer, rates: Sequence[float] | None) -> tuple[float, ...]:
-    if rates is None:
-        return GRIDS[optimizer]
-    if rates and all(is_number(one) and isfinite(one) and one > 0 for one in rates):
-        return tuple(sorted({float(one) for one in rates}))
-    raise _unusable("rates are positive numbers", "rates", rates, "give some, such as (0.01, 0.1)")
-
-
-_MOST_SEEDS: Final = 1000
-"""Scoring seeds are below 1000, so that they are never those of the tuning."""
-
-
-def _require_numbers(
-    steps: int,
-    batch: int,
-    tuning_seeds: int,
-    scoring_seeds: int,
-    seed: int,
-    workers: int,
-    budget: float | None,
-    target: float | None,
-) -> None:
-    """What would fail late, or make no sense, fails at once."""
-    counts = {"steps": steps, "batch": batch, "tuning_seeds": tuning_seeds}
-    counts["scoring_seeds"] = scoring_seeds
-    for name, count in counts.items():
-        if not is_whole(count, least=1):
-            raise _unusable(f"{name} is no number of them", name, count, "give at least 1")
-    if scoring_seeds > _MOST_SEEDS:
-        raise _unusable("too many seeds", "scoring_seeds", scoring_seeds, "give at most 1000")
-    for name, count in {"seed": seed, "workers": workers}.items():
-        if not is_whole(count):
-            raise _unusable(f"{name} is no whole number", name, count, "give 0 or more")
-    for name, value in {"budget": budget, "target": target}.items():
-        if value is not None and not (is_number(value) and isfinite(value)):
-            raise _unusable(f"{name} is no number", name, value, "give one, or None")
-    if budget is not None and budget <= 0:
-        raise _unusable("there is no time", "budget", budget, "give seconds, or None")
-
-
-def _known(optimizer: Optimizer) -> Optimizer:
-    if optimizer in GRIDS:
-        return optimizer
-    fix = f"use one of: {', '.join(GRIDS)}"
-    raise _unusable("there is no such optimizer", "optimizer", optimizer, fix)
-
-
-def _unusable(what: str, name: str, found: object, fix: str) -> FaninError:
-    return FaninError(what, where=f"fanin.compare, {name}=", found=repr(found)[:80], fix=fix)

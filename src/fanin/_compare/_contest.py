@@ -65,13 +65,14 @@ class Contest:
         resume: str | os.PathLike[str] | None = None,
         workers: int = 0,
         executor: Executor | None = None,
+        way: Way | None = None,
         progress: Progress | None = None,
     ) -> Comparison:
         """Train what is not known yet, and say what came of it."""
         clock = Clock(budget)
-        runs = Runs(resume, self._facts(budget))
+        runs = Runs(resume, self._facts(budget, way))
         if runs.decided is None:
-            runs.begin(self._decided(clock, workers))
+            runs.begin(self._decided(clock, workers, way))
         told = Told(progress)
         with running(workers, executor, told.add) as run_jobs:
             trainer = Trainer(
@@ -95,12 +96,13 @@ class Contest:
             way=way,
         )
 
-    def _decided(self, clock: Clock, workers: int) -> Decided:
+    def _decided(self, clock: Clock, workers: int, asked: Way | None) -> Decided:
         """By training a few members for a few steps."""
         seed, rate = self.settings.tuning_seeds[0], min(self.settings.rates)
         starts = (list(self.starts) * STACK)[:STACK]
         with threads_for(workers):
-            way, why, seconds = choose_way(self.job([Member(one, rate, seed) for one in starts]))
+            few = self.job([Member(one, rate, seed) for one in starts])
+            way, why, seconds = choose_way(few, asked)
         if clock.budget is None:
             return Decided(way=way, why=why)
         left = max(clock.budget - clock.spent, 0.0)
@@ -115,13 +117,14 @@ class Contest:
             cut=cut,
         )
 
-    def _facts(self, budget: float | None) -> dict[str, object]:
+    def _facts(self, budget: float | None, way: Way | None) -> dict[str, object]:
         """What an outcome depends on, beside its member; a budget decides on the steps."""
         settings = self.settings
         return facts_of(self.make_model, self.starts, self.data) | {
             "optimizer": settings.optimizer,
             "steps": [settings.steps, settings.window, settings.diverged],
             "budget": budget,
+            "way": way,
         }
 
 

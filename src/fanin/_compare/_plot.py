@@ -18,7 +18,6 @@ from fanin._compare._curves import (
     reach_of,
     values_of,
 )
-from fanin._errors import FaninError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-_INK: Final = "#22262B"
-_SOFT: Final = "#555B63"
-_FAINT: Final = "#8A9099"
 _GRID: Final = "#E6E8EB"
 _NEVER: Final = 1.09
 """Where a run that never arrives is drawn, in budgets."""
@@ -46,13 +42,7 @@ def plot(comparison: Comparison, figure: "Figure | None" = None) -> "Figure":
     Raises:
         FaninError: where matplotlib is not installed.
     """
-    if not _plot.is_available():
-        raise FaninError(
-            "a picture needs matplotlib",
-            where="comparison.plot",
-            found="matplotlib cannot be imported",
-            fix="pip install 'fanin[plot]'",
-        )
+    _plot.require_for("comparison.plot")
     height = max(6.4, 4.2 + _ROW * len(comparison.starts))
     if figure is None:
         from matplotlib.figure import Figure
@@ -85,10 +75,10 @@ def _write(figure: "Figure", comparison: Comparison, height: float) -> None:
         f"{len(settings.scoring_seeds)} seeds, band: all of them"
         f"{', × diverged' * any(one.diverged for one in comparison.outcomes)}"
     )
-    text: dict[str, Any] = {"color": _INK, "va": "center", "parse_math": False}
+    text: dict[str, Any] = {"color": _plot.INK, "va": "center", "parse_math": False}
     title = _cut(f"{comparison.model}, {headline(comparison)}", 90)
     figure.text(0.03, 1 - 0.3 / height, title, fontsize=15, fontweight="bold", **text)
-    figure.text(0.03, 1 - 0.6 / height, subtitle, fontsize=10, **(text | {"color": _SOFT}))
+    figure.text(0.03, 1 - 0.6 / height, subtitle, fontsize=10, **(text | {"color": _plot.SOFT}))
 
 
 def _cut(text: str, most: int) -> str:
@@ -97,15 +87,15 @@ def _cut(text: str, most: int) -> str:
 
 
 def _style(axes: "Axes", title: str, x_label: str, along: Literal["x", "y"]) -> None:
-    style: dict[str, Any] = {"fontweight": "bold", "color": _INK, "parse_math": False}
+    style: dict[str, Any] = {"fontweight": "bold", "color": _plot.INK, "parse_math": False}
     axes.set_title(title, loc="left", fontsize=11, pad=9, **style)
-    axes.set_xlabel(x_label, fontsize=9, color=_SOFT)
+    axes.set_xlabel(x_label, fontsize=9, color=_plot.SOFT)
     axes.grid(axis=along, color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set_color(_FAINT)
-    axes.tick_params(labelsize=9, labelcolor=_INK, color=_FAINT)
+        spine.set_color(_plot.FAINT)
+    axes.tick_params(labelsize=9, labelcolor=_plot.INK, color=_plot.FAINT)
     axes.tick_params(axis="y", which="both", length=0)
 
 
@@ -143,7 +133,7 @@ def _draw_course(axes: "Axes", course: Course, colour: Colour, reach: Reach) -> 
 
 
 def _draw_target(axes: "Axes", target: float) -> None:
-    axes.axhline(target, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.axhline(target, color=_plot.FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"target {target:.4g}",
         (0, target),
@@ -234,7 +224,7 @@ def _draw_row(
 
 
 def _upright(axes: "Axes", line: float, middle: float, word: str) -> None:
-    axes.axvline(line, color=_FAINT, linewidth=1)
+    axes.axvline(line, color=_plot.FAINT, linewidth=1)
     axes.annotate(
         word,
         (middle, 1),
@@ -243,7 +233,7 @@ def _upright(axes: "Axes", line: float, middle: float, word: str) -> None:
         textcoords="offset points",
         ha="center",
         fontsize=9,
-        color=_SOFT,
+        color=_plot.SOFT,
     )
 
 
@@ -273,7 +263,7 @@ def _draw_rates(axes: "Axes", comparison: Comparison, name: str, colour: Colour)
         fill = colour.value if isfinite(height) else "none"
         axes.plot(one.rate, spot, "o", color=colour.value, markerfacecolor=fill, markersize=5)
         if one.chosen:
-            axes.plot(one.rate, spot, "o", color=_INK, markerfacecolor="none", markersize=10)
+            axes.plot(one.rate, spot, "o", color=_plot.INK, markerfacecolor="none", markersize=10)
 
 
 def _rate_ticks(axes: "Axes", comparison: Comparison) -> None:

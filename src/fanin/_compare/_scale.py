@@ -11,19 +11,17 @@ from typing import Final, final
 
 import torch
 
-from fanin._compare._compare import window_of
+from fanin._compare._arguments import positive, require_run, settings_of, unusable
 from fanin._compare._comparison import Comparison
 from fanin._compare._contest import Contest, Progress
 from fanin._compare._data import Data, LossFunction, as_data
 from fanin._compare._facts import first_batch, made
 from fanin._compare._norms import NAMES, AnyMaker, Norm, has_norms, maker_of
-from fanin._compare._records import Member, Optimizer, Settings
+from fanin._compare._records import Member, Optimizer, Settings, Way
 from fanin._compare._scale_result import ScaleSweep, factor_name
-from fanin._compare._search import GRIDS, next_rate
 from fanin._compare._train import built
 from fanin._compare._workers import Executor
 from fanin._errors import FaninError
-from fanin._numbers import is_number, is_whole
 from fanin._observe import run
 from fanin._plan import Entry, Plan, plan
 from fanin.recipes import Recipe, RecipeLike, as_recipe, steady
@@ -36,7 +34,7 @@ _WIDER: Final = 2
 """Half decades that the grid of rates is wider by on either side: scales move the best rate."""
 _SHOWN: Final = 6
 """Names that a note lists."""
-_MOST_SEEDS: Final = 1000
+_WHERE: Final = "fanin.sweep_scale"
 
 
 def sweep_scale(
@@ -58,6 +56,7 @@ def sweep_scale(
     seed: int = 0,
     workers: int = 0,
     executor: Executor | None = None,
+    way: Way | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> ScaleSweep:
@@ -75,7 +74,7 @@ def sweep_scale(
     after ``steps``. The band is the run of neighbours that train around 1; a finer grid of
     ``factors`` finds its ends more closely.
 
-    ``data``, ``loss``, ``batch``, ``workers``, ``executor`` and ``progress`` are as in
+    ``data``, ``loss``, ``batch``, ``workers``, ``executor``, ``way`` and ``progress`` are as in
     `fanin.compare`. ``resume``: a directory that keeps every training as it ends.
 
     Raises:
@@ -91,23 +90,25 @@ def sweep_scale(
     [True, False]
     """
     began = time.monotonic()
-    _require_counts(steps, batch=batch, tuning_seeds=tuning_seeds, scoring_seeds=scoring_seeds)
+    require_run(_WHERE, batch=batch, workers=workers, way=way)
     scaling = _Scaling(
         recipe=as_recipe(recipe),
-        factors=_positive("factors", factors),
+        factors=_distinct(factors),
         hidden_only=hidden_only,
         data=as_data(data, size=batch, loss=loss),
-        settings=Settings(
+        settings=settings_of(
+            _WHERE,
             optimizer=optimizer,
             steps=steps,
             target=target,
-            window=window_of(steps),
-            rates=_rates(optimizer, rates),
-            tuning_seeds=tuple(seed + 1000 + n for n in range(tuning_seeds)),
-            scoring_seeds=tuple(seed + n for n in range(scoring_seeds)),
+            rates=rates,
+            tuning_seeds=tuning_seeds,
+            scoring_seeds=scoring_seeds,
+            seed=seed,
+            wider=_WIDER,
         ),
     )
-    runner = _Runner(workers, executor, resume, progress)
+    runner = _Runner(workers, executor, way, resume, progress)
     with torch.random.fork_rng(devices=[]):
         fields = [scaling.field(make_model, norm) for norm in _checked_norms(norms)]
     said = "given"
@@ -229,6 +230,7 @@ class _Runner:
 
     workers: int
     executor: Executor | None
+    way: Way | None
     resume: str | os.PathLike[str] | None
     progress: Progress | None
 
@@ -239,6 +241,7 @@ class _Runner:
             field.middle,
             workers=self.workers,
             executor=self.executor,
+            way=self.way,
             resume=None if self.resume is None else Path(self.resume) / f"{name}.jsonl",
             progress=self.progress and partial(_told, self.progress, name),
         )
@@ -279,47 +282,14 @@ def _first_loss(contest: Contest, name: str) -> float:
         return float(contest.data.loss(run(model, inputs), targets))
 
 
-def _rates(optimizer: Optimizer, given: Sequence[float] | None) -> tuple[float, ...]:
-    if optimizer not in GRIDS:
-        raise FaninError(
-            "there is no such optimizer",
-            where="fanin.sweep_scale, optimizer=",
-            found=repr(optimizer),
-            fix=f"use one of: {', '.join(GRIDS)}",
-        )
-    if given is not None:
-        return _positive("rates", given)
-    rates = list(GRIDS[optimizer])
-    for _ in range(_WIDER):
-        rates = [next_rate(rates[0], up=False), *rates, next_rate(rates[-1], up=True)]
-    return tuple(rates)
-
-
-def _positive(name: str, given: Sequence[float]) -> tuple[float, ...]:
+def _distinct(factors: Sequence[float]) -> tuple[float, ...]:
     """In order; three digits are what factors are called by."""
-    good = all(is_number(one) and isfinite(one) and one > 0 for one in given)
-    found = sorted(float(one) for one in given) if good else []
-    if found and len({factor_name(one) for one in found}) == len(found):
-        return tuple(found)
-    raise FaninError(
-        f"{name} are positive numbers that differ in three digits",
-        where=f"fanin.sweep_scale, {name}=",
-        found=repr(given)[:80],
-        fix="give some, such as (0.1, 1, 10)",
-    )
-
-
-def _require_counts(steps: int, **counts: int) -> None:
-    """Scoring seeds stay below those of the tuning."""
-    for name, count in {"steps": steps, **counts}.items():
-        is_seeds = name.endswith("seeds")
-        if not is_whole(count, least=1) or (is_seeds and count > _MOST_SEEDS):
-            raise FaninError(
-                f"this is no number of {name}",
-                where="fanin.sweep_scale",
-                found=repr(count)[:40],
-                fix=f"give 1 to {_MOST_SEEDS}" if is_seeds else "give at least 1",
-            )
+    where = f"{_WHERE}, factors="
+    found = positive(where, factors)
+    if len({factor_name(one) for one in found}) == len(found):
+        return found
+    fix = "give some that are further apart, such as (0.1, 1, 10)"
+    raise unusable("factors are told apart by three digits", where, factors, fix)
 
 
 def _checked_norms(norms: Sequence[Norm]) -> list[Norm]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 from fanin import _plot
 from fanin._compare._scale_result import Band, Cell, ScaleSweep, factor_name
 from fanin._compare._scale_text import cell_text, norm_label, subtitle, title
-from fanin._errors import FaninError
 from fanin._text import paragraph
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot", "share_of"]
 
-_INK: Final = "#22262B"
-_SOFT: Final = "#555B63"
 _FAILS: Final = "#ECEDEF"
 _ABOVE, _ROW, _LINE = 0.85, 0.62, 0.175
 """Inches: the titles, one norm, one line of the sentence."""
@@ -28,13 +25,7 @@ def plot(sweep: ScaleSweep, figure: "Figure | None" = None) -> "Figure":
     Raises:
         FaninError: where matplotlib is not installed.
     """
-    if not _plot.is_available():
-        raise FaninError(
-            "a picture needs matplotlib",
-            where="sweep.plot",
-            found="matplotlib cannot be imported",
-            fix="pip install 'fanin[plot]'",
-        )
+    _plot.require_for("sweep.plot")
     wide = figure.get_figwidth() if figure is not None else 2.4 + 0.85 * max(6, len(sweep.factors))
     said = paragraph(sweep.sentence, width=int(13 * wide))
     below = 0.55 + _LINE * (1 + said.count("\n"))
@@ -51,7 +42,7 @@ def plot(sweep: ScaleSweep, figure: "Figure | None" = None) -> "Figure":
 
 def _write(figure: "Figure", sweep: ScaleSweep, said: str) -> None:
     height = figure.get_figheight()
-    style: dict[str, Any] = {"color": _INK, "parse_math": False}
+    style: dict[str, Any] = {"color": _plot.INK, "parse_math": False}
     figure.text(0.03, 1 - 0.2 / height, title(sweep), fontsize=14, va="top", **style)
     figure.text(0.03, 1 - 0.5 / height, subtitle(sweep), fontsize=9.5, va="top", **style)
     figure.text(0.03, 0.1 / height, said, fontsize=9, va="bottom", linespacing=1.35, **style)
@@ -68,7 +59,7 @@ def _draw(axes: "Axes", sweep: ScaleSweep) -> None:
     axes.imshow(shares, cmap=colours, norm=Normalize(-0.2, 2.2), aspect="auto")
     for height, row in enumerate(rows):
         for place, cell in enumerate(row):
-            colour = _plot.TROUBLE if cell.diverged else _INK if cell.trains else _SOFT
+            colour = _plot.TROUBLE if cell.diverged else _plot.INK if cell.trains else _plot.SOFT
             axes.text(place, height, cell_text(cell), ha="center", va="center", color=colour)
     for height, norm in enumerate(sweep.norms):
         band = sweep.band(norm)
@@ -76,7 +67,7 @@ def _draw(axes: "Axes", sweep: ScaleSweep) -> None:
             _frame(axes, sweep, band, height)
     axes.set_xticks(range(len(sweep.factors)), [factor_name(one) for one in sweep.factors])
     axes.set_yticks(range(len(sweep.norms)), [norm_label(sweep, norm) for norm in sweep.norms])
-    axes.tick_params(length=0, labelcolor=_INK)
+    axes.tick_params(length=0, labelcolor=_plot.INK)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -88,7 +79,7 @@ def _frame(axes: "Axes", sweep: ScaleSweep, band: Band, height: int) -> None:
     axes.add_patch(
         Rectangle(
             (low - 0.47, height - 0.44), high - low + 0.94, 0.88, fill=False, linewidth=1.4,
-            edgecolor=_INK,
+            edgecolor=_plot.INK,
         )
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from fanin._compare._loop import Single
 from fanin._compare._records import Way
 from fanin._compare._stack import Stack, quiet
 from fanin._compare._train import Job
+from fanin._errors import FaninError
 
 __all__ = ["choose_way"]
 
@@ -19,17 +20,22 @@ _ROUNDS: Final = 6
 _LONG: Final = 0.05
 """Seconds of a step from which on there is little to gain: a stack saves calls, not products."""
 _ALIKE: Final = 1e-3
+_ASKED: Final = "asked for"
 
 _Round: TypeAlias = tuple[float, list[float]]
 """Seconds for a step of every member, and their losses before it."""
 
 
-def choose_way(job: Job) -> tuple[Way, str, float]:
+def choose_way(job: Job, asked: Way | None = None) -> tuple[Way, str, float]:
     """How the members of ``job`` are to be trained, why, and seconds for a step of one member.
 
     One by one where the model draws numbers as it runs (dropout), as a stack would draw others;
     where it does not run as a stack, or has other losses in one; and where a few steps of that take
     longer. The seconds have a step's share of building a model and of its held-out data in them.
+    ``asked`` is taken whatever it costs.
+
+    Raises:
+        FaninError: where a stack is asked for and would not give what training one by one gives.
     """
     with torch.random.fork_rng(devices=[]):
         began = time.perf_counter()
@@ -40,14 +46,42 @@ def choose_way(job: Job) -> tuple[Way, str, float]:
         rounds = [_round(lambda: [first.step()]) for _ in range(min(_FIRST, job.settings.steps))]
         draws = not torch.equal(state, torch.get_rng_state())
         alone = _each(rounds)
+        if asked == "one by one":
+            return asked, _ASKED, alone + once
+        if asked == "together":
+            return _stacked(job, once, draws=draws)
         reason = _against_a_stack(job, alone, draws=draws)
         if reason is not None:
             return "one by one", reason, alone + once
         try:
             return _faster(*_raced(job), once)
         except Exception as error:  # noqa: BLE001 - whatever a user's model does under vmap
-            said = str(error).strip().partition("\n")[0][:100] or type(error).__name__
-            return "one by one", f"the model does not run as a stack: {said}", alone + once
+            return "one by one", f"the model does not run as a stack: {_said(error)}", alone + once
+
+
+def _stacked(job: Job, once: float, *, draws: bool) -> tuple[Way, str, float]:
+    """As a stack, however long it takes."""
+    cause: Exception | None = None
+    found = "the model draws random numbers as it runs"
+    if not draws:
+        try:
+            alone, together = _raced(job)
+        except Exception as error:  # noqa: BLE001 - whatever a user's model does under vmap
+            cause, found = error, f"under torch.func.vmap: {_said(error)}"
+        else:
+            if _agree(alone, together):
+                return "together", _ASKED, _each(together) + once
+            found = "other losses than one by one"
+    raise FaninError(
+        "this model cannot be trained as a stack",
+        where="fanin.compare, way='together'",
+        found=found,
+        fix="way='one by one', or None for whichever is right and faster",
+    ) from cause
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:100] or type(error).__name__
 
 
 def _against_a_stack(job: Job, seconds: float, *, draws: bool) -> str | None:

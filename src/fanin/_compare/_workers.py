@@ -13,7 +13,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from multiprocessing.sharedctypes import Synchronized
 from threading import Thread
 from typing import Any, Final, Protocol, TypeAlias, final
@@ -23,6 +23,7 @@ import torch
 from fanin._compare._records import Outcome
 from fanin._compare._train import Job, train
 from fanin._errors import FaninError
+from fanin._processes import interrupts_ignored, process_pool
 
 __all__ = ["Executor", "Report", "RunJobs", "cores", "running", "threads_for"]
 
@@ -64,7 +65,8 @@ def running(workers: int, executor: Executor | None, report: Report) -> Iterator
     elif workers <= 1:
         yield _here(report)
     else:
-        with _processes(workers) as (pool, done):
+        done = get_context("spawn").Value("q", 0)
+        with process_pool(workers, _prepare, done) as pool:
             yield _in(pool, done, report)
 
 
@@ -122,7 +124,7 @@ def _in(pool: ProcessPoolExecutor, done: "Synchronized[int]", report: Report) ->
     def run(jobs: Sequence[Job], keep: Keep) -> None:
         told = done.value
         parts = [split(job) for job in jobs]
-        with _interrupts_ignored():
+        with interrupts_ignored():
             pending: set[Future[list[Outcome]]] = {pool.submit(_work, *own) for own in parts}
         try:
             while pending:
@@ -176,37 +178,6 @@ def _ended_by_itself() -> FaninError:
         fix="call compare under `if __name__ == '__main__':` in a script, as worker processes "
         "import it; use fewer workers where memory is short; or workers=0",
     )
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[tuple[ProcessPoolExecutor, "Synchronized[int]"]]:
-    context = get_context("spawn")
-    done = context.Value("q", 0)
-    pool = ProcessPoolExecutor(workers, context, _prepare, (done,))
-    others = set(active_children())
-    try:
-        yield pool, done
-    except BaseException:
-        for child in set(active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A process started inside is deaf to Ctrl-C from its first moment: its parent ends it."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:
-        # Not the main thread, which is the one that Ctrl-C reaches.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _prepare(done: "Synchronized[int]") -> None:

@@ -15,6 +15,7 @@ from fanin._gains import Convention
 from fanin._layout import Layout
 from fanin._plan._entry import DecidedBy, Entry, Factor, State, Unclaimed
 from fanin._plan._records import plain, restored, unreadable
+from fanin._records_json import write_file as write_whole
 from fanin._site import Site
 from fanin._version import __version__
 from fanin.initializers import Initializer, from_json
@@ -248,12 +249,7 @@ def write_file(path: str | os.PathLike[str], text: str) -> None:
             found=f"{target}, seen from {Path.cwd()}",
             fix="make it first, or name a file in one that exists",
         )
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(target, text)
 
 
 def read_file(path: str | os.PathLike[str]) -> str:

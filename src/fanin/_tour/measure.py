@@ -125,5 +125,6 @@ def _compared(
         scoring_seeds=settings.scoring_seeds,
         seed=settings.first_seed,
         executor=executor,
+        way="one by one",
         progress=told,
     )

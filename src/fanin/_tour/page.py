@@ -2,11 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final, final
-
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from fanin._audit import Report
 from fanin._audit._page.axis import line_path, linear_axis, log_axis
@@ -16,6 +12,7 @@ from fanin._compare import Comparison
 from fanin._compare._curves import Colour, colours_of
 from fanin._compare._page.charts import charts_of
 from fanin._compare._scores import Score, scores_of
+from fanin._page import environment, style_of
 from fanin._tour.story import Block
 from fanin._version import __version__
 
@@ -47,7 +44,7 @@ def page_html(story: Iterable[Block]) -> str:
     """The blocks as a page that loads nothing and runs nothing: equal stories give equal bytes."""
     heading, *blocks = story
     return (
-        _environment()
+        environment(_TOUR, _AUDIT, _COMPARE)
         .get_template("tour.html.j2")
         .render(
             title=heading.text,
@@ -57,20 +54,8 @@ def page_html(story: Iterable[Block]) -> str:
             charts_of=charts_of,
             rows_of=_rows,
             version=__version__,
-            style=Markup("\n".join(_read(*one) for one in _STYLES)),  # noqa: S704 - our own files
+            style=style_of(*_STYLES),
         )
-    )
-
-
-def _environment() -> Environment:
-    """The template, and the charts of the pages of audits and comparisons."""
-    packages = (_TOUR, _AUDIT, _COMPARE)
-    return Environment(
-        loader=ChoiceLoader([PackageLoader(package, "files") for package in packages]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
     )
 
 
@@ -105,7 +90,3 @@ def _overlay(before: Report, after: Report, measure: str) -> Chart:
             for name, (kind, line) in zip(names, lines.items(), strict=True)
         ),
     )
-
-
-def _read(package: str, name: str) -> str:
-    return files(package).joinpath("files", name).read_text(encoding="utf-8")

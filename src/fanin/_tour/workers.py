@@ -2,15 +2,15 @@
 
 import os
 import pickle
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from typing import Any, Final, final
 
 import torch
+
+from fanin._processes import interrupts_ignored, process_pool
 
 __all__ = ["Workers", "one_thread", "workers"]
 
@@ -36,24 +36,12 @@ class Workers:
 def workers() -> Iterator[Workers]:
     """However this is left, the processes are gone afterwards."""
     count = max(1, min(MOST, os.cpu_count() or 1))
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _prepare)
-    others = set(active_children())
-    # A process that is started while interrupts are ignored ignores them from its first moment: on
-    # Ctrl-C its parent ends it. They start now, so that they import torch while the tour measures.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        for _ in range(count):
-            pool.submit(int)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    try:
+    with process_pool(count, _prepare) as pool:
+        with interrupts_ignored():
+            # They start now, so that they import torch while the tour measures.
+            for _ in range(count):
+                pool.submit(int)
         yield Workers(pool)
-    except BaseException:
-        for child in set(active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _prepare() -> None:

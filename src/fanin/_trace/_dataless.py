@@ -5,7 +5,7 @@ Whole numbers, truth values and small constants that the model makes for itself 
 are kept on the CPU, so that a model may look at them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final, cast, final
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from fanin._trace._nested import tensors_in
 from fanin._trace._operations import base_name
 
 __all__ = ["Dataless", "on_one_device"]
@@ -34,7 +35,7 @@ class Dataless:
 
     def computed(self, func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         """The operation's result, on meta as far as its inputs have no data."""
-        tensors = list(_tensors_in([args, list(kwargs.values())]))
+        tensors = list(tensors_in([args, list(kwargs.values())]))
         is_mixed = {self._has_data(tensor) for tensor in tensors} == {True, False}
         if is_mixed and func._schema.is_mutable and self._has_data(tensors[0]):  # noqa: SLF001
             # What it should write has no values, so what it holds is not to be believed.
@@ -42,7 +43,7 @@ class Dataless:
             return tensors[0]
         if is_mixed or any(_memory(tensor) in self._lost for tensor in tensors):
             args, kwargs = _on_meta(args), {k: _on_meta(v) for k, v in kwargs.items()}
-            tensors = list(_tensors_in([args, list(kwargs.values())]))
+            tensors = list(tensors_in([args, list(kwargs.values())]))
         return _run(func, args, _placed(func, tensors, args, kwargs))
 
     def _has_data(self, tensor: Tensor) -> bool:
@@ -51,7 +52,7 @@ class Dataless:
 
 def on_one_device(args: Sequence[Any]) -> Sequence[Any]:
     """The arguments of a call, all on meta if one tensor is: recurrent layers ask for it."""
-    if {tensor.is_meta for tensor in _tensors_in(args)} != {True, False}:
+    if {tensor.is_meta for tensor in tensors_in(args)} != {True, False}:
         return args
     return cast("Sequence[Any]", _on_meta(args))
 
@@ -94,14 +95,6 @@ def _run(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ob
         halves = [one.to(torch.bfloat16) for one in args[:2]]
         return func(*halves, *args[2:], **kwargs).to(args[0].dtype)
     return func(*args, **kwargs)
-
-
-def _tensors_in(found: object) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, (list, tuple)):
-        for entry in found:
-            yield from _tensors_in(entry)
 
 
 def _on_meta(found: Any) -> Any:  # noqa: ANN401 - a call's arguments are anything

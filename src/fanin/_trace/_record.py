@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fanin._trace._axes import Axes
 from fanin._trace._dataless import Dataless, on_one_device
 from fanin._trace._graph import Graph, Kind, Node, Origin, Value
+from fanin._trace._nested import tensors_in
 from fanin._trace._operations import base_name, kind_of
 from fanin._trace._propagate import propagate
 from fanin._trace._tensors import Tensors, is_continuous
@@ -62,11 +63,11 @@ class Recorder:
         arguments = self._as_values(args)
         keywords = {key: self._as_values(value) for key, value in kwargs.items()}
         written = operation._schema.is_mutable  # noqa: SLF001 - says whether it works in place
-        outputs = list(_tensors_in(result))
+        outputs = list(tensors_in(result))
         if written and not outputs:
-            outputs = [next(_tensors_in(args))]
+            outputs = [next(tensors_in(args))]
         inputs = tuple(_values_in([arguments, list(keywords.values())]))
-        first = next(_tensors_in(args), None)
+        first = next(tensors_in(args), None)
         if (
             not written
             and len(outputs) == 1
@@ -163,10 +164,10 @@ class Recorder:
     def hidden(self, name: str, args: Sequence[Any], result: object) -> None:
         """Write down one call whose inner operations were not recorded."""
         node = self._node(name, "recurrent", tuple(_values_in(self._as_values(args))), (), {})
-        for tensor in _tensors_in(result):
+        for tensor in tensors_in(result):
             value = node.output(tuple(tensor.shape), is_continuous(tensor))
             self.tensors.remember(tensor, value)
-        self._show(node, args, {}, list(_tensors_in(result)))
+        self._show(node, args, {}, list(tensors_in(result)))
 
     def _as_values(self, args: object) -> Any:  # noqa: ANN401 - a call's arguments are anything
         if isinstance(args, Tensor):
@@ -192,14 +193,6 @@ def _summed(
         found = arguments[2] if len(arguments) > 2 else keywords.get("bias")
         return found if isinstance(found, Value) else None
     return None
-
-
-def _tensors_in(found: object) -> Iterator[Tensor]:
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, (list, tuple)):
-        for entry in found:
-            yield from _tensors_in(entry)
 
 
 def _values_in(found: object) -> Iterator[Value]:

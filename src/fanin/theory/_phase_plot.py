@@ -18,7 +18,6 @@ __all__ = ["draw"]
 
 _SCALES: Final = (30.0, 10.0, 3.0)
 _STRONGEST: Final = np.log(4.0)  # |ln chi| beyond which the colour is full
-_INK: Final = "#22262B"
 
 
 def draw(
@@ -65,7 +64,7 @@ def _draw_scales(axes: "Axes", diagram: "PhaseDiagram") -> None:
         diagram.bias_variances,
         np.ma.masked_invalid(rates),
         levels=levels,
-        colors=_INK,
+        colors=_plot.INK,
         linewidths=0.7,
         alpha=0.7,
     )
@@ -95,7 +94,7 @@ def _draw_lines(axes: "Axes", diagram: "PhaseDiagram") -> None:
 
 def _draw_points(axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
     for name, (weight, bias) in points.items():
-        axes.plot([weight], [bias], "D", color="white", mec=_INK, clip_on=False, zorder=5)
+        axes.plot([weight], [bias], "D", color="white", mec=_plot.INK, clip_on=False, zorder=5)
         axes.annotate(
             name,
             (weight, bias),
@@ -113,13 +112,7 @@ def _name(diagram: "PhaseDiagram") -> str:
 
 
 def _require(diagram: "PhaseDiagram") -> None:
-    if not _plot.is_available():
-        raise FaninError(
-            "matplotlib is not installed",
-            where="PhaseDiagram.plot()",
-            found="no module named matplotlib",
-            fix="pip install 'fanin[plot]'",
-        )
+    _plot.require_for("PhaseDiagram.plot()")
     if min(len(diagram.weight_variances), len(diagram.bias_variances)) < 2:
         raise FaninError(
             "a diagram of one row or column cannot be drawn",

@@ -10,7 +10,6 @@ from fanin._audit._records import ParameterState, Place
 from fanin._audit._report import Report
 from fanin._errors import FaninError
 from fanin._gains import gain
-from fanin._layout import Layout
 from fanin._site import Site, SiteActivation
 
 __all__ = ["MATRICES", "Layer", "Net", "is_zero", "varies"]
@@ -201,11 +200,6 @@ class Net:
         if beside in self.first_use:
             return self.first_use[beside].place.index
         return next((one.index for one in self.places if path and one.name == path), None)
-
-    def layout_of(self, name: str) -> Layout | None:
-        """The axes of a parameter, where they are known."""
-        site = self.sites.get(name)
-        return None if site is None else site.layout
 
 
 def is_zero(state: ParameterState | None) -> bool:

@@ -3,10 +3,8 @@
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
-from typing import final
+from typing import Final, final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fanin._audit._json import write
@@ -21,12 +19,17 @@ from fanin._audit._page.rows import (
 from fanin._audit._page.series import adopted
 from fanin._audit._page.summary import about, cards_of, loss_text, tiles_of, verdict
 from fanin._audit._report import Report
+from fanin._page import embedded, environment, read, style_of
 
-__all__ = ["page_html"]
+__all__ = ["SHEETS", "page_html"]
 
+_PACKAGE: Final = "fanin._audit._page"
 FIRST_ROWS = 200
 """Rows that are drawn at once; the others wait in a template until they are asked for."""
-_STYLES = ("page.css", "head.css", "charts.css", "tables.css", "media.css")
+SHEETS: Final = tuple(
+    (_PACKAGE, f"{name}.css") for name in ("page", "head", "charts", "tables", "media")
+)
+"""The style of this page, which others go on from."""
 _SCRIPTS = ("text.js", "report.js", "charts.js", "overlay.js", "table.js", "compare.js", "main.js")
 
 
@@ -50,7 +53,7 @@ def page_html(report: Report, before: Report | None = None) -> str:
     """
     script = _script()
     shown = adopted(report)
-    page = _environment().get_template("audit.html.j2")
+    page = environment(_PACKAGE).get_template("audit.html.j2")
     return page.render(
         report=report,
         verdict=verdict(report),
@@ -64,40 +67,18 @@ def page_html(report: Report, before: Report | None = None) -> str:
         parameter_columns=parameter_columns(),
         parameters=_split(parameter_rows(report)),
         first_rows=FIRST_ROWS,
-        data=_embedded(report),
-        before=None if before is None else _embedded(before),
+        data=embedded(write(report)),
+        before=None if before is None else embedded(write(before)),
         before_name="" if before is None else before.model,
-        style=Markup("\n".join(map(_read, _STYLES))),  # noqa: S704 - our own file
+        style=style_of(*SHEETS),
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
 
 
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("fanin._audit._page", "files"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-
-
 def _script() -> str:
-    inside = "\n".join(_read(name) for name in _SCRIPTS)
+    inside = "\n".join(read(_PACKAGE, name) for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{inside}}})();\n'
-
-
-def _read(name: str) -> str:
-    return files("fanin._audit._page").joinpath("files", name).read_text(encoding="utf-8")
-
-
-def _embedded(report: Report) -> Markup:
-    """The report's JSON, in which no name can end the element that it is in."""
-    text = write(report)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704 - escaped in the lines above
 
 
 def _split(rows: list[Row]) -> _Rows:

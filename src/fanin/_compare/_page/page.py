@@ -1,12 +1,9 @@
 """The whole page: verdicts, charts, tables, the comparison itself and the style in one file."""
 
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import final
+from typing import Final, final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from fanin._audit._page.page import SHEETS
 from fanin._compare._comparison import Comparison
 from fanin._compare._curves import Colour, colours_of, headline
 from fanin._compare._json import write
@@ -19,12 +16,12 @@ from fanin._compare._print import (
     target_text,
 )
 from fanin._compare._scores import Score, scores_of, steps_text
+from fanin._page import embedded, environment, style_of
 from fanin._text import number
 
 __all__ = ["page_html"]
 
-_SHARED = ("page.css", "head.css", "charts.css", "tables.css", "media.css")
-"""The look of the audit's page."""
+_PACKAGE: Final = "fanin._compare._page"
 
 
 @final
@@ -42,7 +39,7 @@ def page_html(comparison: Comparison) -> str:
     """The comparison as a web page that loads nothing and runs nothing: equal bytes for equals."""
     scores, colours = scores_of(comparison), colours_of(comparison)
     budget = comparison.settings.steps
-    page = _environment().get_template("compare.html.j2")
+    page = environment(_PACKAGE).get_template("compare.html.j2")
     return page.render(
         comparison=comparison,
         headline=headline(comparison),
@@ -64,8 +61,8 @@ def page_html(comparison: Comparison) -> str:
         has_accuracy=any(score.accuracy is not None for score in scores),
         has_test=any(score.test_loss is not None for score in scores),
         number=number,
-        data=_embedded(comparison),
-        style=Markup("\n".join([*map(_shared, _SHARED), _own("compare.css")])),  # noqa: S704 - ours
+        data=embedded(write(comparison)),
+        style=style_of(*SHEETS, (_PACKAGE, "compare.css")),
     )
 
 
@@ -79,29 +76,3 @@ def _about(comparison: Comparison) -> list[tuple[str, str]]:
         *comparison.versions,
     ]
     return [(name, value) for name, value in facts if value]
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("fanin._compare._page", "files"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-
-
-def _shared(name: str) -> str:
-    return files("fanin._audit._page").joinpath("files", name).read_text(encoding="utf-8")
-
-
-def _own(name: str) -> str:
-    return files("fanin._compare._page").joinpath("files", name).read_text(encoding="utf-8")
-
-
-def _embedded(comparison: Comparison) -> Markup:
-    """The comparison's JSON, in which no name can end the element that it is in."""
-    text = write(comparison)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704 - escaped in the lines above
