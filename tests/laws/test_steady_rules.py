@@ -86,11 +86,11 @@ def test_a_shallow_plain_weight_keeps_the_mean_square(activation):
     assert found > 1.7 * rival.std(SQUARE)
 
 
-def test_a_run_is_deep_from_five_weights_on():
-    """Below that the mirrored start was no faster, and the textbook's is expected."""
+def test_a_run_is_deep_from_three_weights_on():
+    """From there on the mirrored start was slower on no net, and mostly faster."""
     assert isinstance(drawn(deep(plain_depth=DEEP)), LooksLinear)
     assert isinstance(drawn(deep(plain_depth=DEEP - 1)), VarianceScaling)
-    assert DEEP == 5
+    assert DEEP == 3
 
 
 def test_a_deep_run_is_mirrored_from_end_to_end():

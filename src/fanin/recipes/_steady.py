@@ -29,8 +29,11 @@ from fanin.recipes._steady_plain import deep_start, forward_gain
 
 __all__ = ["DEEP", "steady"]
 
-DEEP: Final = 5
-"""So many plain weights in a row, without norm, residual sum or gate, are a deep run."""
+DEEP: Final = 3
+"""So many plain weights in a row, without norm, residual sum or gate, are a run of their own."""
+
+_LONG: Final = 5
+"""The same in a residual branch: the first one's run has in it what made the stream."""
 
 _BALDUZZI: Final = "Balduzzi et al. 2017, The shattered gradients problem, section 5"
 _FEDUS: Final = "Fedus et al. 2021, Switch transformers, section 2.4"
@@ -58,7 +61,7 @@ def _weight(site: Site, layout: Layout, beside: Around) -> Choice:
             "The input weights of gates: signal and gradient are kept alike, gate by gate.",
         )
     in_run = site.role in ("weight", "residual_out", "readout") and not site.normalized_output
-    if site.plain_depth >= DEEP and in_run:
+    if in_run and site.plain_depth >= (_LONG if beside.branch else DEEP):
         start = deep_start(site)
         return Choice(
             start if beside.factor == 1.0 else start * beside.factor,
@@ -113,12 +116,12 @@ def _attention(site: Site, layout: Layout, beside: Around) -> Choice:  # noqa: A
 def _readout(site: Site, layout: Layout, beside: Around) -> Choice:
     if site.plain_depth >= DEEP or _frequency(site) is not None:
         return _weight(site, layout, beside)
-    if site.plain_depth > 1:
+    if site.normalized_input:
         return Choice(
-            VarianceScaling(1.0), "It makes no more of what it reads: outputs of unit size at most."
+            _THIRD, "A readout of a normalized signal: torch's std, a third of the usual variance."
         )
     return Choice(
-        _THIRD, "A readout that no plain run leads to: torch's std, a third of the usual variance."
+        VarianceScaling(1.0), "It makes no more of what it reads: outputs of unit size at most."
     )
 
 
