@@ -105,17 +105,13 @@ class TestStory:
 
     @pytest.mark.slow
     def test_worker_processes_train_as_this_process_does(self, small):
-        """Which process trains is no part of the result, but for the rounding of stacks."""
+        """Which process trains is no part of the result, nor how busy the machine is."""
         reports = []
         with workers() as executor, one_thread():
             results = small_tour(executor, lambda done, total: reports.append((done, total)))
         assert reports[-1] == (2, 2)
         for one, other in zip(results.trainings, small.trainings, strict=True):
-            for own, expected in zip(
-                one.comparison.outcomes, other.comparison.outcomes, strict=True
-            ):
-                assert own.member == expected.member
-                assert own.losses[:10] == pytest.approx(expected.losses[:10], rel=1e-3)
+            assert one.comparison.outcomes == other.comparison.outcomes
 
     def test_the_tutorial_shows_what_the_tour_printed(self):
         """Each block of output in it is part of the story of the results beside it."""
