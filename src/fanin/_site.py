@@ -110,7 +110,7 @@ class Site:
     plain_depth: int = 0
     """The length of the run of weights around this one without norm, residual sum or gate."""
     uses: int = 1
-    """How often it ran in one pass; 0 for never."""
+    """How often it ran in one pass, or each of its parts where they ran one by one; 0: never."""
     ran_in: Literal["evaluation", "training", "never", "like another"] = "evaluation"
     """In which mode it was seen to run; ``like another``: taken from a sibling, see ``like``."""
     like: str = ""

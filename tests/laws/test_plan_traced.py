@@ -272,9 +272,26 @@ def test_a_bias_of_a_recurrent_layer_is_no_weight():
     assert "also" not in text
 
 
-def test_a_packed_weight_that_is_used_in_parts_runs_once_for_each():
+def test_a_packed_weight_that_is_used_in_parts_runs_once():
     """Three uses of thirds are no three runs."""
     model, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(2, 5, 8)
     found = plan(model, (x, 2 * x, x + 1), recipe=kaiming)
-    text = " ".join(found.explain("in_proj_weight").split())
-    assert "It runs 3 times in one pass, once for each part where they run one by one." in text
+    assert found["in_proj_weight"].site.uses == 1
+    assert " runs " not in " ".join(found.explain("in_proj_weight").split())
+
+
+def test_a_packed_weight_whose_parts_run_twice_runs_twice():
+    """Shared attention runs in each of its layers."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            for _ in range(2):
+                x = x + self.attention(x, 2 * x, x + 1)[0]
+            return x
+
+    found = plan(Twice(), torch.randn(2, 5, 8), recipe=kaiming)
+    assert "It runs 2 times in one pass." in found.explain("attention.in_proj_weight")

@@ -105,9 +105,7 @@ def _surroundings(site: Site) -> Iterator[str]:
     if site.normalized_output:
         yield "Its output is normalized, so its std does not reach what follows."
     if site.uses > 1:
-        in_parts = site.layout is not None and len(site.layout.blocks) == site.uses
-        parts = ", once for each part where they run one by one" if in_parts else ""
-        yield f"It runs {site.uses} times in one pass{parts}."
+        yield f"It runs {site.uses} times in one pass."
     if site.like:
         yield f"It did not run; {site.like} stands for it."
     elif site.ran_in == "never" and site.role != "buffer":

@@ -1,5 +1,6 @@
 """From the uses of a parameter to its role and layout."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast, final
@@ -149,6 +150,14 @@ class Reading:
         purposes = {purpose for use in uses for purpose in self.units.purposes.get(use.node, {})}
         roles = {use.role for use in uses} - {"readout", "weight"}
         return _PACKED.get(frozenset(purposes)) if roles <= set(_PACKED.values()) else None
+
+    def runs(self, uses: list[Use]) -> int:
+        """How often a parameter runs; of a packed one whose parts run one by one, each part."""
+        nodes = {use.node for use in uses}
+        if self.packed_role(uses) is None:
+            return len(nodes)
+        parts = Counter(part for node in nodes for part in self.units.purposes.get(node, {}))
+        return max(parts.values())
 
     def _elementwise_role(self, node: Node, value: Value) -> SiteRole:
         if value.parameter in self.branch_scales:

@@ -51,7 +51,7 @@ def _site(reading: Reading, one: Tensors, mode: str) -> Site:
     others = () if reading.packed_role(uses) == role else dict.fromkeys(use.role for use in uses)
     site = replace(
         site,
-        uses=len({use.node for use in uses}),
+        uses=reading.runs(uses),
         other_roles=tuple(other for other in others if other != role),
     )
     places = [use.node for use in uses if use.node in reading.signals.arrivals]
