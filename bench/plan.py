@@ -1,6 +1,5 @@
 """Plans: applied, verified and checksummed, against torch.nn.init filling the same tensors."""
 
-import resource
 from collections.abc import Callable
 
 import torch
@@ -10,7 +9,7 @@ from fanin import Layout
 from fanin._plan import plan, plan_from_sites
 from fanin._site import Site
 from fanin.recipes import kaiming
-from timing import Row, interleaved
+from timing import Row, interleaved, peak_memory
 
 __all__ = ["applying"]
 
@@ -42,7 +41,7 @@ def _row(model: nn.Module, ours: Callable[[], object], repeats: int) -> Row:
         for parameter in model.parameters():
             nn.init.normal_(parameter, 0, 0.02)
 
-    before = _peak()
+    before = peak_memory()
     seconds = interleaved(ours, theirs, repeats)
     numbers = sum(parameter.numel() for parameter in model.parameters())
     return {
@@ -50,9 +49,5 @@ def _row(model: nn.Module, ours: Callable[[], object], repeats: int) -> Row:
         "fanin, s": seconds[0],
         "nn.init.normal_, s": seconds[1],
         "times faster": seconds[2],
-        "memory on top, MB": _peak() - before,
+        "memory on top, MB": peak_memory() - before,
     }
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

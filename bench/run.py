@@ -16,8 +16,10 @@ import fills
 import orthogonal
 import plan
 import scale
+import sharded
 import start_up
 import tracing
+from convergence.section import convergence
 from fanin import __version__
 from fanin._engine import describe
 from timing import Row, table
@@ -43,7 +45,9 @@ SECTIONS = {
     "audit-memory": ("The memory of an audit", audit.memory),
     "compare": ("Members of a comparison", compare.members),
     "scale": ("Scales that train", scale.bands),
+    "convergence": ("Starts and steps to a loss", convergence),
     "calibrate": ("Calibration in one pass", calibrate.calibrate),
+    "sharded": ("Sharded models", sharded.parts),
     "start-up": ("Start-up", start_up.start_up),
 }
 

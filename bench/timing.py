@@ -1,10 +1,12 @@
 """Ratios of two ways of doing one thing, measured in turn in one run."""
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["Row", "interleaved", "table"]
+__all__ = ["Row", "interleaved", "peak_memory", "table"]
 
 Row = dict[str, object]
 
@@ -27,6 +29,12 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def peak_memory() -> float:
+    """The most that this process has had, in MB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def table(title: str, rows: list[Row]) -> str:
