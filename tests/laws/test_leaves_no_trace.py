@@ -1,46 +1,13 @@
 """A model that was looked at is bit for bit what it was, however the look ended."""
 
-import random
-
-import numpy as np
 import pytest
 import torch
+from tests.laws.pictures import Careless, picture, same
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fanin import FaninError
 from fanin._observe import observing, run
-
-
-class Counting(nn.Module):
-    """Keeps what users keep: counters, caches, a generator of its own, tensors that no one owns."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner = nn.Linear(4, 4)
-        self.calls = 0
-        self.cache = {}
-        self.seen = []
-        self.loose = torch.zeros(4)
-        self.generator = torch.Generator().manual_seed(1)
-        self.register_buffer("total", torch.zeros(4))
-        self.register_buffer("unset", None)
-
-    def forward(self, x):
-        self.calls += 1
-        self.fresh = x
-        self.cache["last"] = x
-        self.seen.append(x)
-        self.loose += 1
-        self.total = self.total + x.detach().sum(0)
-        self.unset = x.detach()
-        self.inner.extra = nn.Identity()
-        self.inner.register_forward_hook(lambda *_: None)
-        self.inner.weight.requires_grad_(False)
-        random.random()
-        np.random.rand()  # noqa: NPY002 - the global generator is what this test is about
-        torch.rand((), generator=self.generator)
-        return self.inner(nn.functional.dropout(x)) + self.loose
 
 
 def norms():
@@ -52,43 +19,10 @@ MODELS = {
     "norms, one frozen": norms,
     "spectral norm": lambda: nn.Sequential(spectral_norm(nn.Linear(4, 4)), nn.Dropout()),
     "shared": lambda: nn.Sequential(*[nn.Linear(4, 4)] * 3),
-    "everything a user may keep": Counting,
+    "everything a user may keep": Careless,
     "recurrent": lambda: nn.GRU(4, 4, num_layers=2, dropout=0.5),
 }
 BATCH = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-
-
-def picture(model):
-    """All that can be compared of a model and of the world around it."""
-    world = [torch.get_rng_state(), random.getstate(), *np.random.get_state()[1:]]  # noqa: NPY002
-    modules = {}
-    for name, module in model.named_modules():
-        shown = {}
-        for key, value in vars(module).items():
-            entries = dict(value) if isinstance(value, dict) else value
-            shown[key] = list(entries) if isinstance(entries, list) else entries
-        modules[name] = shown
-    values = {name: value.clone() for name, value in model.state_dict().items()}
-    loose = {
-        name: vars(m)["loose"].clone() for name, m in model.named_modules() if "loose" in vars(m)
-    }
-    own = {
-        n: vars(m)["generator"].get_state() for n, m in model.named_modules() if hasattr(m, "calls")
-    }
-    grads = [(p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
-    return world, modules, values, loose, own, grads
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return one is other or (isinstance(other, torch.Tensor) and torch.equal(one, other))
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one is other or one == other
 
 
 def look(model, ending):
