@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import fanin
+from fanin._compare._scale import FACTORS
 from fanin._compare._scale_result import Band
 from fanin._compare._scale_text import cell_text
 from fanin._tour.data import load_digits
@@ -42,7 +43,7 @@ def bands(*, quick: bool) -> list[Row]:
             perceptron,
             digits(),
             norms=(None, "batch") if quick else (None, "batch", "layer"),
-            factors=(0.1, 1.0, 10.0) if quick else tuple(10 ** (k / 2) for k in range(-4, 4)),
+            factors=(0.1, 1.0, 10.0) if quick else FACTORS,
             hidden_only=hidden_only,
             optimizer="sgd",
             target=0.5,
