@@ -14,13 +14,6 @@ import fanin
 from fanin import audit
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()

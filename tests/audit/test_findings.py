@@ -1,6 +1,7 @@
 """What the audit says, and what it keeps quiet about: starts that look odd and are meant."""
 
 import re
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
@@ -30,11 +31,6 @@ def look(case: nets.Case, **options) -> Report:
 
 
 # What is meant, or harmless -------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize(
@@ -408,9 +404,9 @@ def test_a_table_that_is_added_to_the_scores_is_named_where_it_makes_them_large(
 
 
 def test_limits_move_the_thresholds():
-    """A factor of 12 in one layer is a finding for who asks for less."""
-    case = started(nets.plain(3))
-    scale(case.model, "2.weight", 3.5)
+    """A factor of 18 in one layer is a finding for who asks for less."""
+    case = replace(started(nets.plain(3)), target=None)
+    scale(case.model, "2.weight", 4.2)
     assert look(case).ok
     assert "outlier-layer" in codes(look(case, limits=Limits(total=50.0)))
 

@@ -1,5 +1,7 @@
 """What the user gave, and what the loss says of it: a start is not blamed for either."""
 
+import warnings
+
 import pytest
 import torch
 from tests.audit.faults import nets
@@ -8,11 +10,6 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name
 
 import fanin
 from fanin import audit
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 def started(depth: int = 1) -> nets.Case:
@@ -152,12 +149,140 @@ def test_targets_are_called_far_from_zero_only_where_they_are():
     assert "mean 50" in far.findings[0].reason
 
 
-@pytest.mark.filterwarnings("ignore:Using a target size")
-def test_an_output_and_a_target_that_are_both_repeated_are_an_error():
-    """(64, 1) and (64,): torch warns once, and trains on the mean."""
+SPREAD = {
+    "squared": F.mse_loss,
+    "absolute": F.l1_loss,
+    "smooth": F.smooth_l1_loss,
+    "Huber's": nn.HuberLoss(),
+    "a difference written out": lambda output, target: (target - output).abs().mean(),
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_an_output_and_a_target_that_are_both_repeated_are_an_error(name):
+    """(64, 1) and (64,): torch trains on the mean, and its warning would name a line of fanin's."""
     net, batch = nn.Linear(20, 1), torch.randn(64, 20)
-    found = audit(net, batch, target=torch.randn(64), loss=F.mse_loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = audit(net, batch, target=torch.randn(64), loss=SPREAD[name])
     assert said(found) == [("error", "spread-target", "loss")]
+
+
+PAIRS = {
+    "outputs with each other": lambda output, _: (output - output.T).square().mean(),
+    "outputs with centres": lambda output, _: (output - torch.arange(5.0)).square().mean(),
+    "each with its own": lambda output, target: (output - target[:, None]).square().mean(),
+    "in one axis more": lambda output, target: (output[..., None] - target[:, None, None]).mean(),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_that_are_meant_are_not_spread(name):
+    """A loss of distances compares all with all."""
+    net, batch = nn.Linear(20, 1), torch.randn(64, 20)
+    found = audit(net, batch, target=torch.randn(64), loss=PAIRS[name])
+    assert "spread-target" not in [one.code for one in found.findings]
+
+
+def test_a_warning_of_the_user_s_own_loss_is_heard():
+    """Only the one that a finding stands for is kept back."""
+
+    def loss(output, target):
+        warnings.warn("look here", stacklevel=1)
+        return F.mse_loss(output, target)
+
+    with pytest.warns(UserWarning, match="look here"):
+        audit(nn.Linear(20, 1), torch.randn(8, 20), target=torch.randn(8, 1), loss=loss)
+
+
+def test_a_readout_s_bias_may_be_the_mean_of_the_targets():
+    """It is what an off-centre target is advised, and most of what the model gives."""
+    case, target = started(3), 3e4 + torch.randn(64, nets.CLASSES)
+    assert [one.code for one in audit(case.model, case.batch, target=target).findings] == [
+        "off-centre-targets"
+    ]
+    with torch.no_grad():
+        case.model[6].bias.fill_(3e4)
+    assert [one.code for one in audit(case.model, case.batch, target=target).findings] == []
+
+
+def test_a_bias_before_batch_norm_is_taken_off_and_no_fault():
+    """Nor is the gradient behind it, which is of the size of what varies."""
+    case = nets.plain_norm(4)
+    fanin.initialize(case.model, case.batch, seed=0)
+    with torch.no_grad():
+        case.model[4].bias.fill_(20)
+    assert audit(case.model, case.batch, target=case.target).ok
+
+
+def test_a_parameter_that_the_loss_alone_uses_is_used():
+    """The weights of several losses, as a model keeps them: Kendall, Gal & Cipolla 2018."""
+
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.scales = nn.Linear(20, 3), nn.Parameter(torch.zeros(2))
+
+        def forward(self, x):
+            return self.body(x)
+
+    net, batch, target = Weighted(), torch.randn(64, 20), torch.randn(64, 3)
+
+    def loss(output):
+        error = (output - target).square().mean()
+        return error * torch.exp(-net.scales[0]) + net.scales.sum()
+
+    assert "unused-parameter" not in [one.code for one in audit(net, batch, loss=loss).findings]
+    assert "unused-parameter" in [one.code for one in audit(net, batch, target=target).findings]
+
+
+def test_large_inputs_that_a_norm_takes_in_are_not_to_blame_for_a_layer():
+    """Of two faults that there might be, it is the one that there is."""
+    net = nn.Sequential(nn.BatchNorm1d(20), nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10))
+    batch, target = 1000 * torch.randn(64, 20), torch.arange(64) % 10
+    fanin.initialize(net, batch, seed=0)
+    with torch.no_grad():
+        net[3].weight.mul_(5)
+    assert said(audit(net, batch, target=target)) == [("warning", "initial-loss", "3")]
+
+
+def test_batch_norm_that_has_seen_nothing_is_said_in_evaluation_mode():
+    """It normalizes by what no batch had, so that nothing is as in training."""
+    case = nets.plain_norm(2)
+    notes = [audit(case.model, case.batch, training=mode).notes for mode in (False, True)]
+    said = ["batch norm has seen no batch" in " ".join(one) for one in notes]
+    assert said == [True, False]
+    case.model.train()(case.batch)
+    assert "no batch" not in " ".join(audit(case.model, case.batch, training=False).notes)
+
+
+def test_a_loss_that_no_operation_is_known_of_may_be_as_large_as_it_likes():
+    """A sum over many entries is no power of a layer's size."""
+    case = started(3)
+
+    def loss(output):
+        return 1e4 * (output.square().sum() + output.abs().sum())
+
+    assert [one.code for one in audit(case.model, case.batch, loss=loss).findings] == []
+
+
+def test_a_spectral_layer_is_measured_beside_the_transform_that_it_reads():
+    """A Fourier transform makes 64 entries 64 times larger, in the square."""
+
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv1d(1, 16, 1), nn.Conv1d(16, 1, 1)
+            self.weight = nn.Parameter(torch.randn(16, 16, 8, dtype=torch.cfloat))
+
+        def forward(self, x):
+            modes = torch.fft.rfft(self.first(x))[..., :8]
+            mixed = torch.einsum("bix,iox->box", modes, self.weight)
+            return self.last(torch.fft.irfft(mixed, n=64))
+
+    net, batch = Spectral(), torch.randn(8, 1, 64)
+    fanin.initialize(net, batch, seed=0)
+    assert said(audit(net, batch)) == []
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])

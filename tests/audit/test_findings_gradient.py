@@ -11,11 +11,6 @@ import fanin
 from fanin import audit
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 class Between(nn.Module):
     """Two layers, and something between them."""
 

@@ -10,11 +10,6 @@ import fanin
 from fanin import audit
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def worst(report):
     return next(one for one in report.findings if one.severity == report.worst)
 

@@ -12,13 +12,6 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name
 from fanin import FaninError, audit
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 def gradient_of(model, loss):
     """E g^2 of the first weight, by torch."""
     weight = next(model.parameters())
@@ -96,6 +89,45 @@ def test_a_target_of_floats_of_the_outputs_shape_is_a_regression():
     assert_loss(model, report, F.mse_loss(model(x), target))
     assert report.loss.said == "mean squared error, inferred"
     assert report.loss.uninformed == pytest.approx(float(target.double().var(correction=0)))
+
+
+def test_truth_values_of_the_outputs_shape_are_labels_of_logits():
+    """Yes or no: ln 2 is what knowing nothing costs."""
+    model, x, target = nn.Linear(6, 4), torch.randn(7, 6), torch.rand(7, 4) < 0.3
+    report = audit(model, x, target=target)
+    assert_loss(model, report, F.binary_cross_entropy_with_logits(model(x), target.float()))
+    assert report.loss.said == "binary cross-entropy of logits, inferred"
+    assert report.loss.uninformed == pytest.approx(log(2))
+
+
+def test_truth_values_are_labels_of_probabilities_where_all_outputs_are():
+    """Behind a sigmoid there is no logit."""
+    model, x = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), torch.randn(7, 6)
+    target = torch.rand(7, 4) < 0.3
+    report = audit(model, x, target=target)
+    assert_loss(model, report, F.binary_cross_entropy(model(x), target.float()))
+    assert report.loss.said == "binary cross-entropy of outputs between 0 and 1, inferred"
+    assert report.loss.uninformed == pytest.approx(log(2))
+
+
+def test_a_readout_of_zeros_gives_logits_and_not_probabilities():
+    """Zero is the logit of a half, and the probability of a certainty."""
+    model, target = nn.Linear(6, 1), torch.arange(7)[:, None] % 2 == 0
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    report = audit(model, torch.randn(7, 6), target=target)
+    assert report.loss.value == pytest.approx(log(2))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_loss_of_probabilities_has_the_price_of_a_half(reduction):
+    """`nn.BCELoss` behind a sigmoid, with a weight for each class."""
+    weight = torch.tensor([1.0, 2.0, 0.5, 4.0])
+    model, x = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()), torch.randn(7, 6)
+    report = audit(model, x, loss=nn.BCELoss(weight, reduction=reduction), target=torch.ones(7, 4))
+    assert report.loss.uninformed == pytest.approx(log(2) * float(weight.mean()))
+    expected = F.binary_cross_entropy(model(x), torch.ones(7, 4), weight)
+    assert report.loss.observed == pytest.approx(float(expected.detach()), rel=1e-6)
 
 
 def test_without_a_target_a_random_direction_stands_for_a_loss_and_says_so():
@@ -281,7 +313,12 @@ def test_a_class_that_the_output_does_not_have_is_refused_in_words(wrong):
 
 
 @pytest.mark.parametrize(
-    ("target", "fix"), [(torch.zeros(7), r"target\[:, None\]"), ([0.0] * 7, "as_tensor")]
+    ("target", "fix"),
+    [
+        (torch.zeros(7), r"target\[:, None\]"),
+        (torch.zeros(7) == 0, r"target\[:, None\]"),
+        ([0.0] * 7, "as_tensor"),
+    ],
 )
 def test_a_target_that_nearly_fits_is_refused_with_how_to_mend_it(target, fix):
     """One axis too few, and no tensor."""

@@ -4,7 +4,6 @@ import re
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
-from html.parser import HTMLParser
 from math import inf, log10, nan
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit import samples
 from tests.audit.test_print import rank_deficient
+from tests.pages import HOSTILE, Elements
 
 from fanin import FaninError
 from fanin._audit._html import report_html
@@ -24,30 +24,7 @@ from fanin._audit._page.summary import cards_of, tiles_of, verdict
 from fanin._audit._records import Finding, Loss, ParameterState, Place, Signal
 from fanin._audit._report import Report
 
-HOSTILE = "<img src=x onerror=alert(1)>'\"</script><script>alert(2)</script>&amp;]]>{{ 7 * 7 }}"
 POSITIVE = st.floats(min_value=1e-300, max_value=1e300)
-
-
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes, and the text of its scripts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.scripts = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, data):
-        if self.cdata_elem == "script":
-            self.scripts[-1] += data
-
-    def named(self, tag):
-        return [attributes for found, attributes in self.found if found == tag]
 
 
 def hostile():

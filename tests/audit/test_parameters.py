@@ -12,13 +12,6 @@ from torch.nn.utils.parametrizations import weight_norm
 from fanin import audit
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 def built():
     return nn.Sequential(
         nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 5), nn.PReLU(), nn.Linear(5, 3)

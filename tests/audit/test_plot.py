@@ -16,20 +16,9 @@ from fanin._audit._axes import Course, Panel, draw
 
 matplotlib = pytest.importorskip("matplotlib")
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import to_hex  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-
-
-def drawn(one, **options):
-    """The figure, after everything on it was really drawn."""
-    figure = one.plot(**options)
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
-def titles(figure):
-    return [axes.get_title(loc="left") for axes in figure.axes]
+from tests.pictures import drawn, titles  # noqa: E402
 
 
 def texts(axes):

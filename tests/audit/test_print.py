@@ -15,7 +15,7 @@ from fanin._audit._folded import folded_name, rows_of, spine_of
 from fanin._audit._print import findings_text
 from fanin._audit._records import Finding, Place, Signal, Spectrum
 from fanin._audit._report import Report
-from fanin._audit._resolved import resolved
+from fanin._audit._resolved import resolved, rounding_unit
 from fanin._text import plain
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
@@ -203,3 +203,14 @@ def test_an_unknown_severity_is_refused():
 if __name__ == "__main__":
     for made in samples.ALL:
         (GOLDEN / f"{made.__name__}.txt").write_text(f"{made()}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["explanation/jacobian.md", "reference/audit.md"])
+def test_the_pages_say_where_rounding_begins_as_the_report_does(page):
+    """One number, in three places that a reader may look at."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    for dtype, written in (("float32", "1e-7"), ("float64", "1e-16"), ("bfloat16", "0.008")):
+        (state,) = samples.healthy().parameters[:1]
+        unit = rounding_unit(rank_deficient(parameters=(replace(state, dtype=dtype),)))
+        assert unit == pytest.approx(float(written), rel=0.5)
+        assert f"{written} of the largest" in text or f"{written} in {dtype}" in text

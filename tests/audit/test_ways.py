@@ -9,13 +9,6 @@ import fanin
 from fanin import FaninError, audit
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 def total(result):
     """A loss whose gradient differs from entry to entry."""
     weights = torch.linspace(-1, 1, result.numel(), dtype=result.dtype).view_as(result)

@@ -1,46 +1,19 @@
-"""A real browser: Debian's Chromium, headless, with a new profile, and pages written to disk."""
+"""Pages of reports, written to disk and opened in a real browser."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.pages import browser
 
 from fanin._audit._page import page_html
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DESKTOP = {"width": 1200, "height": 800}
 
 
-def absent(what):
-    """Skips, but in continuous integration: there a page that no browser saw is not tested."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what}, and CI is set")
-    pytest.skip(what)
-
-
-# Not for the session: while the driver's event loop runs no other test could start one.
 @pytest.fixture(scope="module")
 def chromium():
-    """The browser, started once for each file."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        absent("playwright is not installed: pip install playwright")
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        absent("there is no chromium on the PATH: apt-get install chromium")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
+    with browser() as one:
+        yield one
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The page of a comparison as text: what it holds, what it cannot do, where things are drawn."""
 
-import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from math import inf, nan
 
 import pytest
@@ -10,35 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.compare import samples
 from tests.compare.test_comparison_json import POSSIBLE, comparisons
+from tests.pages import HOSTILE, Elements, browser
 
 from fanin._compare._comparison import Comparison
 from fanin._compare._page import page_html
 from fanin._compare._page.charts import charts_of
 from fanin._compare._page.spans import Span, area_path, line_path
-
-HOSTILE = "<img src=x onerror=alert(1)>'\"</script><script>alert(2)</script>&amp;]]>{{ 7 * 7 }}"
-
-
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes, and the text of its scripts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.scripts = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, data):
-        if self.cdata_elem == "script":
-            self.scripts[-1] += data
-
-    def named(self, tag):
-        return [attributes for found, attributes in self.found if found == tag]
 
 
 def hostile():
@@ -170,14 +145,8 @@ def test_paths_break_where_there_is_nothing():
 
 @pytest.fixture(scope="module")
 def chromium():
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("there is no chromium on the PATH: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser() as one:
+        yield one
 
 
 @pytest.mark.slow

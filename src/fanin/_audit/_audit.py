@@ -1,15 +1,17 @@
 """`audit`: one batch, forward and backward, measured and judged."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
+from statistics import median
 from typing import final
 
 import torch
 from torch import nn
 
-from fanin._audit._checks import require_arguments, require_batch, require_model
+from fanin._audit._asked import Asked
+from fanin._audit._checks import require_batch, require_model
 from fanin._audit._ends import hidden_ends
 from fanin._audit._evidence import Evidence
 from fanin._audit._findings import findings_of
@@ -18,7 +20,7 @@ from fanin._audit._jacobian import spectrum_of
 from fanin._audit._limits import Limits
 from fanin._audit._loss import LossFunction
 from fanin._audit._median import median_of
-from fanin._audit._parameters import Optimizer, Steps, states_of
+from fanin._audit._parameters import Optimizer, Steps, powers_of, states_of
 from fanin._audit._places import places_of
 from fanin._audit._predictions import predictions_of
 from fanin._audit._records import Spectrum
@@ -46,15 +48,12 @@ _SMALL = 128
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the caller wants measured."""
+class _Look:
+    """What one run showed."""
 
-    loss: LossFunction | None
-    target: object
-    training: bool | None
-    optimizer: Optimizer
-    learning_rate: float
-    spectrum: bool | None
+    report: Report
+    sites: Mapping[str, Site]
+    powers: Mapping[str, float]
 
 
 def audit(
@@ -81,8 +80,8 @@ def audit(
     after an exception.
     ``loss`` is called with the model's result, and with ``target`` where one is given. Without it,
     the model's own loss is taken where its result has one; for a target of whole numbers
-    cross-entropy, of floats the mean squared error; without a target a random direction of the
-    output. The report says which.
+    cross-entropy, of truth values binary cross-entropy, of floats the mean squared error; without
+    a target a random direction of the output. The report says which.
     ``training`` is the mode it runs in; None: training, as in its first step, or evaluation where
     the model wants more than a batch to train.
     ``plan``: look at the start that this plan draws with ``seed``, or at ``draws`` of them (seeds
@@ -100,36 +99,18 @@ def audit(
     >>> found.loss.said, round(found.loss.uninformed, 3)
     ('cross-entropy over the last axis, inferred', 2.303)
     """
-    require_arguments(
-        training=training,
-        plan=plan,
-        seed=seed,
-        draws=draws,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        spectrum=spectrum,
-        limits=limits,
+    asked = Asked(
+        loss, target, training, plan, seed, draws, optimizer, learning_rate, spectrum, limits
     )
     require_model(model)
     require_batch(batch)
-    asked = _Asked(loss, target, training, optimizer, float(learning_rate), spectrum)
-    reports: list[Report] = []
-    sites: Mapping[str, Site] = {}
+    looks: list[_Look] = []
     for number in range(draws):
         with _drawn(plan, model, seed + number):
-            report, sites = _measured(model, batch, asked)
-        reports.append(report)
+            looks.append(_look(model, batch, asked))
         if progress is not None:
             progress(number + 1, draws)
-    found = replace(
-        median_of(reports),
-        draws=draws,
-        limits=limits or Limits(),
-        seed=None if plan is None else seed,
-        plan="" if plan is None else plan.checksum,
-        recipe="" if plan is None else plan.recipe,
-    )
-    return _judged(found, sites)
+    return _judged(looks, asked)
 
 
 @contextmanager
@@ -143,7 +124,7 @@ def _drawn(plan: Plan | None, model: nn.Module, seed: int) -> Iterator[None]:
         yield
 
 
-def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, Mapping[str, Site]]:
+def _look(model: nn.Module, batch: object, asked: Asked) -> _Look:
     tensors = tensors_of(model)
     measured, mode = _run(model, tensors, batch, asked)
     reading = Reading(Flow(measured.recorder.graph))
@@ -158,21 +139,36 @@ def _measured(model: nn.Module, batch: object, asked: _Asked) -> tuple[Report, M
         batch=describe(batch),
         mode=mode,
         optimizer=asked.optimizer,
-        learning_rate=asked.learning_rate,
+        learning_rate=float(asked.learning_rate),
         places=places_of(reading, seen, inputs, model),
         parameters=states,
         loss=measured.loss,
         given=measured.batch,
         spectrum=spectrum,
         predictions=predictions,
-        notes=(*measured.notes, *([f"spectrum: {said}"] if said else [])),
+        notes=(*measured.notes, *_fresh(model, mode), *([f"spectrum: {said}"] if said else [])),
         versions=(("fanin", __version__), ("torch", torch.__version__)),
     )
-    return report, sites
+    is_loss = measured.loss.is_loss
+    powers = powers_of(tensors, measured.steps, measured.loss.value) if is_loss else {}
+    return _Look(report, sites, powers)
+
+
+def _fresh(model: nn.Module, mode: str) -> tuple[str, ...]:
+    """What evaluation mode means where batch norm has seen nothing yet."""
+    counts = [
+        one.num_batches_tracked
+        for one in model.modules()
+        if isinstance(one, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001 - of 1, 2 and 3 axes
+    ]
+    if mode == "evaluation" and any(one is not None and int(one) == 0 for one in counts):
+        said = "batch norm has seen no batch and normalizes nothing: signals are not as in training"
+        return (f"evaluation mode: {said}",)
+    return ()
 
 
 def _spectrum(
-    model: nn.Module, batch: object, reading: Reading, asked: _Asked, *, training: bool
+    model: nn.Module, batch: object, reading: Reading, asked: Asked, *, training: bool
 ) -> tuple[Spectrum | None, str]:
     """The Jacobian's singular values, if asked for, or where all of them come cheaply."""
     if asked.spectrum is False:
@@ -188,7 +184,7 @@ def _spectrum(
 
 
 def _run(
-    model: nn.Module, tensors: list[Tensors], batch: object, asked: _Asked
+    model: nn.Module, tensors: list[Tensors], batch: object, asked: Asked
 ) -> tuple[Measured, str]:
     """One run in the mode that was asked for; without one, in training if the model can."""
 
@@ -221,7 +217,19 @@ def _run(
     return found, "evaluation"
 
 
-def _judged(report: Report, sites: Mapping[str, Site]) -> Report:
-    evidence = Evidence(report, sites)
+def _judged(looks: Sequence[_Look], asked: Asked) -> Report:
+    """The numbers, medians over several draws, and what they mean."""
+    plan = asked.plan
+    report = replace(
+        median_of([look.report for look in looks]),
+        draws=asked.draws,
+        limits=asked.limits or Limits(),
+        seed=None if plan is None else asked.seed,
+        plan="" if plan is None else plan.checksum,
+        recipe="" if plan is None else plan.recipe,
+    )
+    names = set[str]().union(*(look.powers for look in looks))
+    powers = {name: median(look.powers.get(name, 0.0) for look in looks) for name in names}
+    evidence = Evidence(report, looks[-1].sites, powers)
     report = replace(report, growths=growths_of(evidence))
-    return replace(report, findings=findings_of(Evidence(report, sites)))
+    return replace(report, findings=findings_of(replace(evidence, report=report)))

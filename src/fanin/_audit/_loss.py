@@ -37,8 +37,9 @@ def loss_of(result: object, loss: LossFunction | None, target: object) -> Run:
     """The loss of a model's result.
 
     Without a ``loss``: the model's own where its result has one; of an integer ``target``
-    cross-entropy, of a float one of the output's shape the mean squared error; without a target,
-    the output in a random direction, of which only the gradients mean something.
+    cross-entropy, of truth values of the output's shape binary cross-entropy, of floats of it the
+    mean squared error; without a target, the output in a random direction, of which only the
+    gradients mean something.
 
     Raises:
         FaninError: for a loss that is no scalar, and a target that fits no output.
@@ -127,21 +128,36 @@ def _named(loss: LossFunction) -> str:
 
 
 def _inferred(output: Tensor, target: object) -> Run:
+    found = None
     if isinstance(target, Tensor):
-        if not target.is_floating_point() and target.dtype != torch.bool:
+        if target.dtype == torch.bool:
+            found = _yes_or_no(output, target)
+        elif not target.is_floating_point():
             found = _cross_entropy(output, target)
-            if found is not None:
-                return found
         elif target.shape == output.shape:
-            return Run(
-                F.mse_loss(output, target.to(output.dtype)), "mean squared error, inferred", output
-            )
+            value = F.mse_loss(output, target.to(output.dtype))
+            found = Run(value, "mean squared error, inferred", output)
+    if found is not None:
+        return found
     raise FaninError(
         "no loss can be inferred from this target",
         where="fanin.audit, target=",
         found=f"an output {describe(output)} and a target {describe(target)}",
         fix=_fix(output, target),
     )
+
+
+def _yes_or_no(output: Tensor, target: Tensor) -> Run | None:
+    """Binary cross-entropy: of probabilities where all outputs are, else of logits."""
+    if target.shape != output.shape or output.is_complex():
+        return None
+    labels = target.to(output.dtype)
+    # A readout of zeros gives logits of 0.
+    if bool(((output > 0) & (output < 1)).all()):
+        said = "binary cross-entropy of outputs between 0 and 1, inferred"
+        return Run(F.binary_cross_entropy(output, labels), said, output)
+    value = F.binary_cross_entropy_with_logits(output, labels)
+    return Run(value, "binary cross-entropy of logits, inferred", output)
 
 
 def _cross_entropy(output: Tensor, target: Tensor) -> Run | None:
@@ -171,7 +187,7 @@ def _require_classes(target: Tensor, classes: int) -> None:
 def _fix(output: Tensor, target: object) -> str:
     if not isinstance(target, Tensor):
         return "give a tensor, such as torch.as_tensor(target), or loss="
-    if target.is_floating_point() and output.shape == (*target.shape, 1):
+    if output.shape == (*target.shape, 1):
         return "give target[:, None], of the output's shape"
     return "give loss=, a function of the output and the target"
 

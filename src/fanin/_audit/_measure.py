@@ -11,7 +11,9 @@ from torch import Tensor
 from fanin._audit._batch import Place as BatchPlace
 from fanin._audit._batch import by_input
 
-__all__ = ["Numbers", "dead_units", "flat_side", "numbers_of", "power", "real", "saturated"]
+__all__ = [
+    "Numbers", "dead_units", "flat_output", "flat_side", "numbers_of", "power", "real", "saturated",
+]  # fmt: skip
 
 _SMALL = 1e-3
 """Below this share of E x^2 a variance from differences of sums is computed again, centred."""
@@ -20,12 +22,15 @@ _STEEP: Final[dict[str, tuple[float, float]]] = {
     "tanh": (-(0.95**0.5), 0.95**0.5),
     "sigmoid": (0.5 - (0.25 - 0.0125) ** 0.5, 0.5 + (0.25 - 0.0125) ** 0.5),
     "hardsigmoid": (0.0, 1.0),
+    # y = x / (1 + |x|): y' = (1 - |y|)^2.
+    "softsign": (0.05**0.5 - 1, 1 - 0.05**0.5),
 }
 """Bounded activations: outputs at or beyond these are saturated."""
 _LEFT: Final = {
     "gelu": -2.28, "silu": -3.93, "mish": -3.98, "selu": -log(20.0), "softplus": -log(19.0),
 }  # fmt: skip
 """Smooth activations: left of this the slope is under a twentieth of its largest."""
+_GROWING: Final = frozenset({"elu", "selu", "celu"})
 
 
 @final
@@ -108,19 +113,36 @@ def _cosine(variance: float, moment: float, count: int) -> float:
     return (count * mean - moment) / ((count - 1) * moment)
 
 
-def flat_side(operation: str, args: Sequence[Any], output: Tensor) -> Tensor | None:
+def flat_side(operation: str, args: Sequence[Any]) -> Tensor | None:
     """Where a smooth activation is flat on its left: its slope is under a twentieth of the largest.
 
-    None for others, and for one that has written over its input.
+    ``args`` are as they were before it ran; None for other operations.
 
-    >>> flat_side("gelu", [torch.tensor([-3.0, -1.0])], torch.zeros(2))
+    >>> flat_side("gelu", [torch.tensor([-3.0, -1.0])])
     tensor([ True, False])
     """
-    end = _elu(args, operation) if operation in ("elu", "celu") else _LEFT.get(operation)
-    if end is None or not isinstance(args[0], Tensor) or args[0].data_ptr() == output.data_ptr():
+    end = _left_end(operation, args)
+    if end is None or not isinstance(args[0], Tensor):
         return None
     factor = float(args[1]) if operation == "softplus" and len(args) > 1 else 1.0
     return args[0].detach() * factor < end
+
+
+def flat_output(operation: str, args: Sequence[Any], output: Tensor) -> Tensor | None:
+    """The same of one that has written over its input, where it grows from left to right.
+
+    >>> flat_output("selu", [], torch.tensor([-1.7, -1.0]))
+    tensor([ True, False])
+    """
+    end = _left_end(operation, args)
+    if end is None or operation not in _GROWING:
+        return None
+    compute = getattr(torch.ops.aten, operation)
+    return output.detach() < float(compute(torch.tensor(end), *args[1:]))
+
+
+def _left_end(operation: str, args: Sequence[Any]) -> float | None:
+    return _elu(args, operation) if operation in ("elu", "celu") else _LEFT.get(operation)
 
 
 def _elu(args: Sequence[Any], operation: str) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from typing import Literal, TypeAlias, final
 
 import torch
@@ -15,7 +15,7 @@ from fanin._fill import padding_row
 from fanin._site import Site
 from fanin._trace._names import Tensors
 
-__all__ = ["Optimizer", "Steps", "states_of", "trainable"]
+__all__ = ["Optimizer", "Steps", "powers_of", "states_of", "trainable"]
 
 Optimizer: TypeAlias = Literal["adam", "sgd"]
 _EPSILON = 1e-8
@@ -40,6 +40,8 @@ class _Step:
     update: float
     """E (step / learning rate)^2."""
     finite: float
+    slope: float = nan
+    """<gradient, values>: what the loss gains for each e-fold of the parameter."""
 
 
 @final
@@ -87,19 +89,31 @@ class Steps:
             gradient = parameter.grad
             parameter.grad = None
             if gradient is not None:
-                self.found[id(parameter)] = self._step(gradient)
+                self.found[id(parameter)] = self._step(gradient, parameter)
 
         return hook
 
-    def _step(self, gradient: Tensor) -> _Step:
+    def _step(self, gradient: Tensor, parameter: Tensor) -> _Step:
         values = real(gradient.coalesce().values() if gradient.is_sparse else gradient)
+        is_alike = not (gradient.is_sparse or gradient.is_complex())
+        slope = float(torch.sum(values * real(parameter))) if is_alike else nan
         share = values.numel() / max(gradient.numel(), 1)
         moment, finite = power(values)
         if self.optimizer == "sgd":
-            return _Step(moment * share, moment * share, finite)
+            return _Step(moment * share, moment * share, finite, slope)
         # Adam's first step is the gradient over its own size.
         signs = values / (values.abs() + _EPSILON)
-        return _Step(moment * share, power(signs)[0] * share, finite)
+        return _Step(moment * share, power(signs)[0] * share, finite, slope)
+
+
+def powers_of(tensors: list[Tensors], steps: Steps, loss: float) -> dict[str, float]:
+    """By name, the power of a parameter's size as which the loss grows: d ln L / d ln |w|."""
+    found = ((one.name, steps.found.get(id(one.tensors[0]))) for one in tensors)
+    return {
+        name: step.slope / loss
+        for name, step in found
+        if step is not None and loss > 0 and isfinite(step.slope)
+    }
 
 
 def states_of(

@@ -1,5 +1,6 @@
 """One run forward and backward, measured; the model is then bit for bit as before."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from fanin._audit._loss import LossFunction, Run, loss_of
 from fanin._audit._measure import power, real
+from fanin._audit._overwritten import Overwritten
 from fanin._audit._parameters import Steps, trainable
 from fanin._audit._records import Given, Loss
 from fanin._audit._uninformed import Uninformed
@@ -17,7 +19,7 @@ from fanin._audit._watch import Watcher
 from fanin._observe import observing
 from fanin._trace._graph import Node
 from fanin._trace._names import Tensors
-from fanin._trace._record import Recorder, recording, results_in
+from fanin._trace._record import Recorder, Watch, recording, results_in
 from fanin._trace._run import name_sources, own_batch, run_recorded
 from fanin._trace._tensors import is_continuous
 
@@ -54,24 +56,15 @@ def measure(
     Raises:
         FaninError: where the run or the loss fails, and as `observing` does.
     """
-    recorder, watcher, uninformed = Recorder(), Watcher(batch_size(batch)), Uninformed()
-
-    def watch(
-        node: Node, args: Sequence[Any], keywords: Mapping[str, Any], outputs: list[Tensor]
-    ) -> None:
-        uninformed.see(node.operation, args, outputs)
-        watcher(node, args, keywords, outputs)
-
-    recorder.watch = watch
-    with torch.inference_mode(mode=False), observing(model, training=training):
+    recorder = Recorder()
+    overwritten = Overwritten(recorder)
+    watcher, uninformed = Watcher(batch_size(batch), overwritten.taken), Uninformed()
+    recorder.watch = _both(uninformed, watcher)
+    with torch.inference_mode(mode=False), observing(model, training=training), _unwarned():
         name_sources(recorder, tensors)
         given = own_batch(batch)
-        powers = {}
-        for tensor in results_in(given):
-            recorder.source(tensor, "input", "input")
-            if is_continuous(tensor):
-                powers[recorder.graph.nodes[-1].index] = power(real(tensor))[0]
-        with recording(recorder, model, gradients=True):
+        powers = _inputs(recorder, given)
+        with recording(recorder, model, gradients=True), overwritten:
             result = run_recorded(model, given, recorder)
         watcher.attach()
         steps.attach(recorder.computed)
@@ -80,10 +73,39 @@ def measure(
             run = loss_of(result, loss, target)
         found = _loss(run, uninformed)
         del result
-        failed = _backward(run, tensors, steps)
-    found = replace(found, failed=failed)
+        found = replace(found, failed=_backward(run, tensors, steps))
     notes = _notes(found, tensors, is_run=run.value.requires_grad)
     return Measured(recorder, watcher, steps, found, powers, _given(batch, target), notes)
+
+
+def _both(uninformed: Uninformed, watcher: Watcher) -> Watch:
+    """One call for those who look at each operation."""
+
+    def watch(
+        node: Node, args: Sequence[Any], keywords: Mapping[str, Any], outputs: list[Tensor]
+    ) -> None:
+        uninformed.see(node.operation, args, outputs)
+        watcher(node, args, keywords, outputs)
+
+    return watch
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Inside, torch does not warn of what `spread-target` says: it would point at this library."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using a target size", category=UserWarning)
+        yield
+
+
+def _inputs(recorder: Recorder, given: object) -> dict[int, float]:
+    """E x^2 of each tensor of the batch, by the index of its node."""
+    powers = {}
+    for tensor in results_in(given):
+        recorder.source(tensor, "input", "input")
+        if is_continuous(tensor):
+            powers[recorder.graph.nodes[-1].index] = power(real(tensor))[0]
+    return powers
 
 
 def _given(batch: object, target: object) -> Given:
@@ -117,7 +139,7 @@ def _seeing(uninformed: Uninformed) -> Iterator[None]:
     """Inside, the operations of a loss are looked at; they are no part of the model's graph."""
     recorder = Recorder()
     recorder.watch = lambda node, args, _keywords, outputs: uninformed.see(
-        node.operation, args, outputs
+        node.operation, args, outputs, after_model=True
     )
     with recording(recorder, nn.Module(), gradients=True):
         yield
@@ -135,7 +157,7 @@ def _loss(run: Run, uninformed: Uninformed) -> Loss:
         classes=price.classes if price is not None else None,
         observed=price.value if price is not None else None,
         target_mean=price.target_mean if price is not None else None,
-        is_spread=price is not None and price.is_spread,
+        is_spread=uninformed.is_spread,
         is_loss=run.is_loss,
     )
 

@@ -13,6 +13,7 @@ __all__ = ["Price", "Uninformed"]
 
 _NONE, _MEAN, _SUM = 0, 1, 2
 """torch's numbers for the reductions of a loss."""
+_ERRORS: Final = ("mse_loss", "smooth_l1_loss", "huber_loss")
 _CROSS_ENTROPY: Final = ("nll_loss_forward", "nll_loss2d_forward")
 
 
@@ -25,8 +26,6 @@ class Price:
     value: float
     classes: int | None = None
     target_mean: float | None = None
-    is_spread: bool = False
-    """Whether prediction and target were both repeated to get one shape."""
 
 
 @final
@@ -39,13 +38,29 @@ class Uninformed:
 
     found: list[Price | None] = field(default_factory=list)
     """None for a loss of which nothing is known."""
+    is_spread: bool = False
+    """Whether predictions and targets were both repeated to get one shape."""
 
-    def see(self, operation: str, args: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-        """Look at one operation, its arguments and what it gave."""
+    def see(
+        self,
+        operation: str,
+        args: Sequence[Any],
+        outputs: Sequence[Tensor],
+        *,
+        after_model: bool = False,
+    ) -> None:
+        """Look at one operation, its arguments and what it gave.
+
+        ``after_model``: whether it is of the loss alone, where a difference is an error.
+        """
+        if operation in _ERRORS or (after_model and operation == "sub"):
+            self.is_spread = self.is_spread or _is_spread(args)
         if operation in _CROSS_ENTROPY:
             self.found.append(_of_classes(args, outputs))
         elif operation == "binary_cross_entropy_with_logits":
             self.found.append(_of_labels(args, outputs[0]))
+        elif operation == "binary_cross_entropy":
+            self.found.append(_of_probabilities(args, outputs[0]))
         elif operation == "mse_loss":
             self.found.append(_of_squares(args, outputs[0]))
 
@@ -75,6 +90,14 @@ def _of_labels(args: Sequence[Any], output: Tensor) -> Price:
     return Price(float(price), _per_element(output, _reduction(args, 4), logits.numel()))
 
 
+def _of_probabilities(args: Sequence[Any], output: Tensor) -> Price:
+    """The loss of probabilities of 1/2: ln 2, weighted as the labels are."""
+    given, target, weight = (*args, None)[:3]
+    wide = None if weight is None else weight.double()
+    price = F.binary_cross_entropy(torch.full_like(target, 0.5).double(), target.double(), wide)
+    return Price(float(price), _per_element(output, _reduction(args, 3), given.numel()))
+
+
 def _of_squares(args: Sequence[Any], output: Tensor) -> Price | None:
     """The target's variance: of the argument that no gradient goes to."""
     fixed = [one for one in args[:2] if not one.requires_grad]
@@ -85,8 +108,18 @@ def _of_squares(args: Sequence[Any], output: Tensor) -> Price | None:
         float(torch.var(target, correction=0)),
         _per_element(output, _reduction(args, 2), max(one.numel() for one in args[:2])),
         target_mean=float(target.mean()),
-        is_spread=all(_is_repeated(one) for one in args[:2]),
     )
+
+
+def _is_spread(args: Sequence[Any]) -> bool:
+    """Whether one of (n, 1) and one of (n) are compared, of which one is the target."""
+    given = [one for one in args[:2] if isinstance(one, Tensor)]
+    if len(given) < 2 or sum(one.requires_grad for one in given) != 1:
+        return False
+    if all(_is_repeated(one) for one in given):
+        return True
+    small, large = sorted(given, key=lambda one: one.ndim)
+    return small.numel() > 1 and large.shape == (*small.shape, 1)
 
 
 def _is_repeated(tensor: Tensor) -> bool:

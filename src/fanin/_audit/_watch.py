@@ -11,6 +11,7 @@ from fanin._audit._batch import BatchAxis
 from fanin._audit._measure import (
     Numbers,
     dead_units,
+    flat_output,
     flat_side,
     numbers_of,
     power,
@@ -25,6 +26,8 @@ _MEASURED: Final[tuple[Kind, ...]] = (
     "pointwise", "add", "multiply", "product", "lookup", "norm", "softmax", "attention", "reduce",
     "pool", "concatenate", "recurrent", "glu", "other",
 )  # fmt: skip
+_FOURIER: Final = frozenset({"_fft_r2c", "_fft_c2c", "_fft_c2r"})
+"""They move entries, and change their size."""
 _CHANNELS_FIRST: Final = ("convolution", "_convolution", "mkldnn_convolution", "cudnn_convolution")
 
 
@@ -48,10 +51,12 @@ class Seen:
 class Watcher:
     """Measures each operation right after it ran; nothing of the run is kept but numbers.
 
-    ``inputs`` is the size of the batch.
+    ``inputs`` is the size of the batch; ``overwritten`` tells where the activation that has just
+    run is flat, if it has written over its input.
     """
 
     inputs: int
+    overwritten: Callable[[], Tensor | None]
     seen: dict[int, Seen] = field(default_factory=dict)
     """By the node's index, in the order of the run."""
     _depends: dict[Node, bool] = field(default_factory=dict)
@@ -103,7 +108,8 @@ class Watcher:
 
     def _is_signal(self, node: Node, tensor: Tensor) -> bool:
         is_number = tensor.is_floating_point() or tensor.is_complex()
-        is_measured = is_number and tensor.numel() > 1 and node.kind in _MEASURED
+        is_kind = node.kind in _MEASURED or node.operation in _FOURIER
+        is_measured = is_number and tensor.numel() > 1 and is_kind
         return is_measured and self._depends_on_input(node)
 
     def _measured(
@@ -114,13 +120,30 @@ class Watcher:
         numbers = numbers_of(tensor, self.inputs, place, positions=is_sequence)
         found = Seen(node, tuple(tensor.shape), numbers)
         if node.kind == "pointwise":
-            flat = flat_side(node.operation, args, tensor)
+            flat = self._flat_side(node.operation, args, tensor)
             units = dead_units(tensor, unit=-1 if is_sequence else 1, flat=flat)
             found.dead, found.samples = units if units is not None else (None, 0)
             found.saturated = saturated(node.operation, args, tensor)
+        elif _is_softsign(node):
+            found.saturated = saturated("softsign", args, tensor)
         elif node.kind in ("softmax", "attention"):
             found.entropy = entropy(node.operation, args, keywords)
         return found
+
+    def _flat_side(self, operation: str, args: Sequence[Any], output: Tensor) -> Tensor | None:
+        before, flat = self.overwritten(), flat_side(operation, args)
+        if flat is None or args[0].data_ptr() != output.data_ptr():
+            return flat
+        return flat_output(operation, args, output) if before is None else before
+
+
+def _is_softsign(node: Node) -> bool:
+    """Whether this is the quotient in x / (1 + |x|), as torch writes it out."""
+    if node.operation != "div" or len(node.inputs) != 2:
+        return False
+    given, below = node.inputs
+    sizes = [one.node for one in below.node.inputs if one.node.operation == "abs"]
+    return below.node.operation == "add" and any(given in size.inputs for size in sizes)
 
 
 def _noting(found: Seen) -> Callable[[Tensor], None]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
-    "Case", "adapted", "decoder", "language_model", "lstm", "plain", "plain_conv", "plain_norm",
-    "positioned", "residual", "upscaler",
+    "Case", "adapted", "decoder", "factorization", "frozen", "gru", "language_model", "lstm",
+    "machine", "plain", "plain_conv", "plain_norm", "positioned", "pretrained_text", "residual",
+    "upscaler", "variational",
 ]  # fmt: skip
 
 INPUTS, CLASSES, WIDTH = 20, 10, 64
@@ -20,8 +21,9 @@ class Case:
     """A model that runs on a batch, and what it is to predict."""
 
     model: nn.Module
-    batch: Tensor
+    batch: Tensor | tuple[Tensor, ...]
     target: Tensor | None = None
+    loss: Callable[..., Tensor] | None = None
 
 
 def _classes(batch: Tensor) -> Tensor:
@@ -255,3 +257,109 @@ def lstm() -> Case:
     """Tokens, an LSTM, a class for each."""
     ids = torch.randint(0, VOCABULARY, (16, 12))
     return Case(Tagger(), ids, torch.randint(0, CLASSES, (16, 12)))
+
+
+def gru() -> Case:
+    """A GRU of two layers in both directions, read at all steps."""
+    net = nn.ModuleDict({"gru": nn.GRU(12, 16, 2, bidirectional=True, batch_first=True)})
+    net["head"] = nn.Linear(32, CLASSES)
+    batch = torch.randn(32, 9, 12)
+    return Case(Read(net), batch, _classes(batch))
+
+
+class Read(nn.Module):
+    def __init__(self, parts: nn.ModuleDict) -> None:
+        super().__init__()
+        self.gru, self.head = parts["gru"], parts["head"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gru(x)[0].mean(1))
+
+
+class Factors(nn.Module):
+    """<user, item>, two tables, and with ``biases`` two more."""
+
+    def __init__(self, *, biases: bool) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(60, 16), nn.Embedding(80, 16)
+        if biases:
+            self.user_bias, self.item_bias = nn.Embedding(60, 1), nn.Embedding(80, 1)
+        self.biases = biases
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        found = (self.user(user) * self.item(item)).sum(-1)
+        if not self.biases:
+            return found
+        return found + self.user_bias(user).squeeze(-1) + self.item_bias(item).squeeze(-1)
+
+
+def factorization(*, biases: bool = False) -> Case:
+    """Ratings of users and items, of a start that gives them std 1."""
+    model = Factors(biases=biases)
+    for name, table in model.named_parameters():
+        nn.init.normal_(table, 0, 0.1 if "bias" in name else 0.5)
+    batch = (torch.randint(60, (128,)), torch.randint(80, (128,)))
+    return Case(model, batch, torch.randn(128))
+
+
+class Machine(nn.Module):
+    """Rendle 2010, Factorization machines: half the square of a sum less the sum of squares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors, self.linear = nn.Embedding(90, 8), nn.Embedding(90, 1)
+        nn.init.normal_(self.factors.weight, 0, 0.2)
+        nn.init.normal_(self.linear.weight, 0, 0.1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        one = self.factors(ids)
+        pairs = one.sum(1).square() - one.square().sum(1)
+        return pairs.sum(1) / 2 + self.linear(ids).sum((1, 2))
+
+
+def machine() -> Case:
+    """Ten features of each input, which meet in pairs."""
+    return Case(Machine(), torch.randint(90, (64, 10)), torch.randn(64))
+
+
+class Variational(nn.Module):
+    """Kingma & Welling 2014: a mean and a log-variance, a draw, an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(INPUTS, WIDTH), nn.ReLU())
+        self.mean, self.log_variance = nn.Linear(WIDTH, 8), nn.Linear(WIDTH, 8)
+        self.decode = nn.Sequential(nn.Linear(8, WIDTH), nn.ReLU(), nn.Linear(WIDTH, INPUTS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = self.body(x)
+        mean, log_variance = self.mean(hidden), self.log_variance(hidden)
+        return self.decode(mean), mean, log_variance
+
+
+def evidence_bound(result: tuple[Tensor, Tensor, Tensor], wanted: Tensor) -> Tensor:
+    output, mean, log_variance = result
+    divergence = log_variance.exp() + mean.square() - 1 - log_variance
+    return (output - wanted).square().mean() + divergence.sum(-1).mean() / 2
+
+
+def variational() -> Case:
+    """An autoencoder whose loss has the exponential of an output."""
+    batch = torch.randn(64, INPUTS)
+    return Case(Variational(), batch, batch, evidence_bound)
+
+
+def frozen() -> Case:
+    """Six layers of which all but the readout are kept as they are."""
+    case = plain(6)
+    for name, parameter in case.model.named_parameters():
+        parameter.requires_grad_(name.startswith("12."))
+    return case
+
+
+def pretrained_text() -> Case:
+    """A language model of tied tables, whose blocks are kept as they are."""
+    case = language_model(tied=True)
+    for name, parameter in case.model.named_parameters():
+        parameter.requires_grad_(not name.startswith("blocks"))
+    return case

@@ -28,6 +28,8 @@ class Fault:
     """Whether a start can help; if not, the remedy is advice, and the model is never healthy."""
     loss: bool = True
     """Whether the audit is given the target."""
+    plan: bool = True
+    """Whether the default plan starts the model, and not its own code."""
     beside: tuple[str, ...] = field(default=())
     """Codes of other findings that this fault truly has, at other places."""
 
@@ -198,9 +200,26 @@ FAULTS = (
               deep(kind, 3), lambda m: set_to(m, "2.bias", -20))
         for kind in (nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.ELU, nn.SELU, nn.CELU)
     ),
+    *(
+        Fault(f"dead {kind.__name__} in place by its bias", "dead-units", "2", "error",
+              deep(lambda kind=kind: kind(inplace=True), 3), lambda m: set_to(m, "2.bias", -20))
+        for kind in (nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU)
+    ),
+    Fault("three dead ReLU layers by their biases", "dead-units", "0", "error",
+          six, lambda m: [set_to(m, f"{k}.bias", -20) for k in (0, 4, 8)]),
+    Fault("saturated softsign", "saturated-units", "4", "error",
+          deep(nn.Softsign, 4), lambda m: set_to(m, "4.bias", 20)),
+    Fault("all of softsign saturated", "saturated-units", "0", "error",
+          deep(nn.Softsign, 4), lambda m: [scale(m, f"{k}.weight", 30) for k in (0, 2, 4, 6)]),
+    Fault("a shift of -20 behind batch norm", "outlier-layer", "5.bias", "warning",
+          lambda: nets.plain_norm(4), lambda m: set_to(m, "5.bias", -20)),
+    Fault("a scale of 30 of the last norm", "outlier-layer", "norm.weight", "warning",
+          lambda: nets.residual(4, norm=True), lambda m: set_to(m, "norm.weight", 30)),
+    Fault("a bias of 20 in the middle of a branch", "outlier-layer", "blocks.1.up", "warning",
+          text, lambda m: set_to(m, "blocks.1.up.bias", 20)),
     Fault("a GELU of several operations, dead by its bias", "saturated-units", "2", "error",
           deep(Gelu, 3), lambda m: set_to(m, "2.bias", -20)),
-    Fault("a bias of 20 before a ReLU", "initial-loss", "2", "warning",
+    Fault("a bias of 20 before a ReLU", "outlier-layer", "2", "warning",
           deep(nn.ReLU, 2), lambda m: set_to(m, "2.bias", 20)),
     Fault("every weight of std 1", "exploding-signal", "0", "error",
           lambda: nets.plain(4, width=256), lambda m: same_std(m, 1.0)),
@@ -283,6 +302,38 @@ FAULTS = (
           lambda: nets.plain_norm(4), lambda m: scale(m, "1.weight", 1000)),
     Fault("a normalized layer /200", "large-update", "1.weight", "warning",
           lambda: nets.plain_norm(4), lambda m: scale(m, "1.weight", 0.005)),
+    Fault("GRU of biases of 20", "saturated-gates", "gru.bias_ih_l0", "warning",
+          nets.gru, lambda m: set_to(m, "gru.bias_ih_l0", 20)),
+    Fault("a zero layer inside of a GRU", "zero-weight", "gru.weight_ih_l1", "warning",
+          nets.gru, lambda m: set_to(m, "gru.weight_ih_l1", 0)),
+    Fault("a zero layer before dropout", "zero-weight", "0", "warning",
+          deep(lambda: nn.Sequential(nn.Tanh(), nn.Dropout(0.5)), 3),
+          lambda m: zero_with_biases(m, "0")),
+    Fault("a frozen layer x10", "outlier-layer", "6", "warning",
+          nets.frozen, lambda m: scale(m, "6.weight", 10)),
+    Fault("a frozen writer x10", "outlier-layer", "blocks.2.down", "warning",
+          nets.pretrained_text, lambda m: scale(m, "blocks.2.down.weight", 10)),
+    Fault("a tied table of zeros", "zero-weight", "tokens", "error",
+          lambda: text(tied=True), lambda m: set_to(m, "tokens.weight", 0)),
+    Fault("a tied table x100", "initial-loss", "tokens #2", "error",
+          lambda: text(tied=True), lambda m: scale(m, "tokens.weight", 100),
+          beside=("small-update",)),
+    Fault("two tables that are multiplied, one x30", "initial-loss", "item", "error",
+          nets.factorization, lambda m: scale(m, "item.weight", 30), plan=False),
+    Fault("tables of std 1 that are multiplied", "initial-loss", "user", "warning",
+          nets.factorization,
+          lambda m: [scale(m, "user.weight", 2.2), scale(m, "item.weight", 2)], plan=False),
+    Fault("a table of biases x100", "initial-loss", "user_bias", "error",
+          lambda: nets.factorization(biases=True), lambda m: scale(m, "user_bias.weight", 100),
+          plan=False),
+    Fault("a factorization machine of std 1", "initial-loss", "factors", "error",
+          nets.machine, lambda m: scale(m, "factors.weight", 5), plan=False),
+    Fault("a log-variance x5", "initial-loss", "log_variance", "warning",
+          nets.variational, lambda m: scale(m, "log_variance.weight", 5)),
+    Fault("a log-variance that starts at 7", "initial-loss", "log_variance", "warning",
+          nets.variational, lambda m: set_to(m, "log_variance.bias", 7)),
+    Fault("a layer before a log-variance x5", "initial-loss", "body.0", "warning",
+          nets.variational, lambda m: scale(m, "body.0.weight", 5)),
     Fault("an unused layer", "unused-parameter", "blocks.0.up.weight", "note",
           lambda: text(1, skip=False), lambda m: None, curable=False),
     Fault("steps below bfloat16", "lost-update", "tokens.weight", "note",

@@ -12,12 +12,14 @@ from fanin._audit import Report, audit
 def started(fault: Fault) -> Case:
     torch.manual_seed(0)
     case = fault.case()
-    fanin.initialize(case.model, case.batch, seed=0)
+    if fault.plan:
+        fanin.initialize(case.model, case.batch, seed=0)
     return case
 
 
 def audited(fault: Fault, case: Case) -> Report:
-    return audit(case.model, case.batch, target=case.target if fault.loss else None)
+    target = case.target if fault.loss else None
+    return audit(case.model, case.batch, loss=case.loss, target=target)
 
 
 def said(report: Report) -> list[tuple[str, str, str]]:

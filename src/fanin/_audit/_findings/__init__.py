@@ -11,6 +11,7 @@ from fanin._audit._findings import (
     loss,
     numbers,
     residual,
+    shifts,
     signal,
     steps,
     structure,
@@ -39,12 +40,14 @@ _VALUES: Final[tuple[Check, ...]] = (
 
 _SIGNAL: Final[tuple[Check, ...]] = (
     structure.drawn_norms,
+    shifts.large_norms,
     structure.closed_branches,
     structure.zero_weights,
     structure.zero_norms,
     signal.wrong_fans,
     signal.odd_layers,
     units.saturated_gates,
+    shifts.large_biases,
     attention.one_hot_attention,
     attention.rank_collapse,
     residual.unlike_the_others,
@@ -65,6 +68,7 @@ _LEARNING: Final[tuple[Check, ...]] = (
     gradient.runs_of_gradients,
     gradient.streams_of_gradients,
     loss.spread_target,
+    loss.steep_loss,
     loss.initial_loss,
     loss.large_logits,
     steps.lost_updates,
@@ -170,7 +174,7 @@ def _is_explained(net: Net, finding: Finding, by: Finding) -> bool:
         return finding.code in _FOLLOWS | _BACKWARD and _is_first(net, finding)
     if by.place is None:
         return False
-    if by.code == "one-hot-attention":
+    if by.code in ("one-hot-attention", "saturated-gates"):
         return finding.code in _BACKWARD and _is_on_the_way(net, finding, by.place)
     return by.code in _FORWARD and _is_spoiled(net, finding, by, by.place)
 

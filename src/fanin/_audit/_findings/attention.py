@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.net import Layer, Net
 from fanin._audit._records import Finding, Place
 from fanin._text import number
@@ -39,18 +40,18 @@ def one_hot_attention(net: Net) -> Iterator[Finding]:
         expected=f"over {number(net.limits.entropy)}",
         reason="The scores are so large that each query sees next to one key, by chance, and the "
         "softmax passes back next to no gradient.",
-        remedy=_smaller(layer, is_table=table is not None),
+        remedy=_smaller(net, layer, is_table=table is not None),
         place=first.index if layer is None else layer.place.index,
         also=tuple(place.name for place in found[1:]),
     )
 
 
-def _smaller(layer: Layer | None, *, is_table: bool) -> str:
+def _smaller(net: Net, layer: Layer | None, *, is_table: bool) -> str:
     if layer is None:
         return _remedies.start()
     if is_table:
-        return _remedies.redraw_as([(layer.site.name, Normal(_BIAS))])
-    return _remedies.redraw([layer.site.name])
+        return anew_as(net, [(layer.site.name, Normal(_BIAS))])
+    return anew(net, [layer.site.name])
 
 
 def _table(net: Net, softmax: Place) -> Layer | None:

@@ -9,9 +9,16 @@ __all__ = ["is_unscaled", "unscaled"]
 
 
 def is_unscaled(net: Net) -> bool:
-    """Whether E x² of the inputs is farther above 1 than one layer may take it."""
+    """Whether E x² of the inputs is farther above 1 than one layer may take it.
+
+    And a layer reads them: a norm in front of the first takes that off.
+    """
     given = net.report.given
-    return given is not None and (given.second_moment or 0.0) > net.limits.layer
+    is_read = any(
+        one.reads is None and one.place.kind != "lookup" and not one.site.normalized_input
+        for one in net.layers
+    )
+    return given is not None and is_read and (given.second_moment or 0.0) > net.limits.layer
 
 
 def unscaled(net: Net, severity: Severity, consequence: str) -> Finding:

@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from math import exp, isclose, isfinite, log, prod, sqrt
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.batch import is_unscaled, unscaled
-from fanin._audit._findings.net import Layer, Net
+from fanin._audit._findings.factors import factors_of, largest, smaller
+from fanin._audit._findings.net import MATRICES, Layer, Net
 from fanin._audit._records import Finding, Loss, Severity
 from fanin._text import number
 
-__all__ = ["initial_loss", "large_logits", "spread_target"]
+__all__ = ["initial_loss", "large_logits", "spread_target", "steep_loss"]
 
 _ERROR = 10.0
 _SAME = 1e-6
 """Two roundings of one loss."""
+_STEEP = 3.0
+"""Of the logarithm of e^(s z) the power is twice: half as much again is allowed."""
 _WIDE = 3.0
 """Standard errors of a mean loss over few targets."""
 
@@ -24,8 +28,8 @@ def initial_loss(net: Net) -> Iterator[Finding]:
     if loss is None or loss.uninformed is None or not isfinite(_value(loss)):
         return
     excess, allowed = _above(loss), _allowed(net, loss)
-    if excess <= allowed:
-        return
+    if excess <= allowed or next(steep_loss(net), None) is not None:
+        return  # Of a loss that is exponential in a layer's outputs that layer is told.
     severity: Severity = "error" if excess > _ERROR * allowed else "warning"
     layer, is_bias, stands_out = _cause(net)
     if _is_off_centre(loss):
@@ -38,6 +42,61 @@ def initial_loss(net: Net) -> Iterator[Finding]:
         yield _excess(net, loss, severity, layer, is_bias=is_bias)
 
 
+def steep_loss(net: Net) -> Iterator[Finding]:
+    """A layer of whose size the loss is over the sixth power, where the loss is large.
+
+    A squared error is the power 2, that of a cube 6. Of e^(s z), z normal, the logarithm is s² / 2,
+    and the power d ln / d ln s is s².
+    """
+    loss = net.report.loss
+    if loss is None or not isfinite(loss.value) or loss.value < exp(net.limits.excess_loss):
+        return
+    limit = _STEEP * net.limits.excess_loss
+    steep = [(layer, power) for layer in net.layers if (power := _power(net, layer)) > limit]
+    if not steep:
+        return
+    # Every layer on the way has the power: the one that multiplies too much, or the last.
+    layer, power = max(reversed(steep), key=lambda one: max(_departure(one[0]), log(2.0)))
+    yield _steep(net, loss, layer, power, limit)
+
+
+def _departure(layer: Layer) -> float:
+    """ln of E y² / E x² over what keeps the signal."""
+    return log(layer.ratio / layer.usual) if layer.ratio and layer.usual else 0.0
+
+
+def _power(net: Net, layer: Layer) -> float:
+    """Of the weight or of its bias, whichever is more."""
+    name = layer.site.name
+    if layer.site.uses != 1 or layer.site.role not in MATRICES:
+        return 0.0
+    return max(net.powers.get(name, 0.0), net.powers.get(str(net.bias_name(name)), 0.0))
+
+
+def _steep(net: Net, loss: Loss, layer: Layer, power: float, limit: float) -> Finding:
+    bias = net.bias_name(layer.site.name)
+    is_bias = bias is not None and net.powers.get(bias, 0.0) == power
+    return Finding(
+        code="initial-loss",
+        severity="error" if power > _ERROR * limit or _is_hopeless(net, loss) else "warning",
+        where=layer.place.name,
+        measured=f"a loss of {number(loss.value)}, which grows as the power {number(power, 2)} of "
+        f"the size of its {'bias' if is_bias else 'weights'}",
+        expected=f"a power of up to {number(limit, 2)}: a squared error is the power 2",
+        reason="The loss is exponential in what it gives, as in a log-variance or a log-rate: a "
+        "few outputs make all of the loss, and the first steps are of their size.",
+        remedy=anew_as(net, [(bias, 0.0)])
+        if is_bias and bias is not None
+        else anew(net, [layer.site.name]),
+        place=layer.place.index,
+    )
+
+
+def _is_hopeless(net: Net, loss: Loss) -> bool:
+    """Whether the part of it that is known is beyond its own limit for an error."""
+    return loss.uninformed is not None and _above(loss) > _ERROR * _allowed(net, loss)
+
+
 def spread_target(net: Net) -> Iterator[Finding]:
     """An output and a target of other axes: each entry is compared with all of the other's."""
     loss = net.report.loss
@@ -46,7 +105,7 @@ def spread_target(net: Net) -> Iterator[Finding]:
             code="spread-target",
             severity="error",
             where="loss",
-            measured="the squared error compares each output with the targets of all inputs",
+            measured="the loss compares each output with the targets of all inputs",
             expected="one target for each output",
             reason="Output and target have other axes, as (32, 1) and (32,), and were both "
             "repeated: such a model learns the mean of the targets, whatever its input.",
@@ -74,6 +133,10 @@ def _excess(
     net: Net, loss: Loss, severity: Severity, layer: Layer | None, *, is_bias: bool
 ) -> Finding:
     bias = None if layer is None or not is_bias else net.bias_name(layer.site.name)
+    factors = [] if bias is not None else factors_of(net)
+    std = loss.output_std or 1.0
+    if factors:
+        layer = largest(net, factors, std)
     return Finding(
         code="initial-loss",
         severity=severity,
@@ -82,12 +145,15 @@ def _excess(
         expected=_expected(loss),
         reason=f"The outputs have std {number(loss.output_std)}: the model is sure of what it "
         "cannot know yet, and the first steps go into undoing that.",
-        remedy=_remedies.redraw_as([(bias, 0.0)])
+        remedy=anew_as(net, [(bias, 0.0)])
         if bias is not None
+        else smaller(net, factors, std)
+        if factors
         else _remedies.start()
         if layer is None
-        else _remedies.redraw([layer.site.name]),
+        else anew(net, [layer.site.name]),
         place=None if layer is None else layer.place.index,
+        also=tuple(one.place.name for one in factors if one is not layer),
     )
 
 
@@ -148,10 +214,9 @@ def _cause(net: Net) -> tuple[Layer | None, bool, bool]:
     last = next((layer for layer in reversed(net.layers) if layer.place.kind == "product"), None)
     worst, most, stands_out = last, log(3.0), False
     for layer in net.layers:
-        if layer.ratio and not layer.site.normalized_output and layer.site.role != "embedding":
-            own = log(layer.ratio / layer.usual)
-            if own > most:
-                worst, most, stands_out = layer, own, True
+        is_judged = not layer.site.normalized_output and layer.site.role != "embedding"
+        if is_judged and _departure(layer) > most:
+            worst, most, stands_out = layer, _departure(layer), True
     return worst, False, stands_out
 
 
@@ -176,6 +241,6 @@ def large_logits(net: Net) -> Iterator[Finding]:
                 expected=f"under {number(net.limits.layer**0.5, 2)}",
                 reason="As logits they bet all on one class before anything is learned: a table "
                 "that is looked up and read out has to serve both.",
-                remedy=_remedies.redraw([site.name]),
+                remedy=anew(net, [site.name]),
                 place=layer.place.index,
             )

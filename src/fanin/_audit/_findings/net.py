@@ -59,8 +59,13 @@ class Layer:
 
     @property
     def factor(self) -> float | None:
-        """E phi(y)² / E x²: what one layer does to the signal, with its bias."""
+        """E phi(y)² / E x²: what one layer does to the signal, with its bias.
+
+        None for a readout of mostly its bias, which has the mean of the targets and is no trend.
+        """
         leaves, passes = self.sums.signal.second_moment, self.end.signal.second_moment
+        if self.site.role == "readout" and self.is_of_its_bias:
+            return None
         if self.reads is None:
             return self.power * passes / leaves if self.power and leaves > 0 else None
         arrives = self.reads.signal.second_moment
@@ -75,8 +80,19 @@ class Layer:
         signal = self.sums.signal
         if signal.gradient is None:
             return None
-        size = signal.second_moment if self.site.normalized_output else 1.0
-        return signal.gradient * signal.size * size
+        return signal.gradient * signal.size * (self._size if self.site.normalized_output else 1.0)
+
+    @property
+    def is_of_its_bias(self) -> bool:
+        """Whether most of what leaves is the bias."""
+        return self.bias > self.sums.signal.second_moment / 2
+
+    @property
+    def _size(self) -> float:
+        """E y², without a bias that is most of it: batch norm takes that off."""
+        signal = self.sums.signal
+        is_apart = self.is_of_its_bias and signal.variance
+        return signal.variance or 0.0 if is_apart else signal.second_moment
 
 
 @final
@@ -87,6 +103,7 @@ class Net:
         self.report: Report = evidence.report
         self.limits: Limits = evidence.report.limits
         self.sites = evidence.sites
+        self.powers = evidence.powers
         self.places = evidence.report.places
         self.states: dict[str, ParameterState] = {
             state.name: state for state in evidence.report.parameters

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import isfinite, isnan
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew_as
 from fanin._audit._findings.net import MATRICES, Net
 from fanin._audit._records import Finding, ParameterState, Place
 from fanin._text import number
@@ -134,7 +135,7 @@ def _anew(net: Net, found: list[ParameterState]) -> str:
             return _remedies.advice(f"Compute the buffer {state.name} again, as its module does.")
         else:
             starts.append((state.name, 1.0 if state.role == "norm_scale" else 0.0))
-    return _remedies.redraw_as(starts)
+    return anew_as(net, starts)
 
 
 def not_finite(net: Net) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Final
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.net import Layer, Net
 from fanin._audit._findings.runs import PEERS, peers, start_of_peers, streams
 from fanin._audit._findings.signal import severity_of
@@ -100,9 +101,9 @@ def _parts(net: Net, sums: Sequence[Place]) -> tuple[Place | None, list[Place]]:
 def _drowned(net: Net, start: Place, share: float, sums: Sequence[Place]) -> Finding:
     layer, added = net.weight_before(start), _added(net, start)
     if added is not None:
-        where, remedy = added, _remedies.redraw_as([(added, Normal(_SMALL))])
+        where, remedy = added, anew_as(net, [(added, Normal(_SMALL))])
     elif layer is not None:
-        where, remedy = layer.place.name, _remedies.redraw([layer.site.name])
+        where, remedy = layer.place.name, anew(net, [layer.site.name])
     else:
         where, remedy = start.name, _remedies.start()
     return Finding(
@@ -155,7 +156,7 @@ def _dominant(net: Net, branch: Place, jump: float, ratio: float) -> Finding:
     if large is not None:
         where, remedy = large, _remedies.set_to(large, _usual_factor(net, large))
     elif layer is not None:
-        where, remedy = layer.place.name, _remedies.redraw([layer.site.name])
+        where, remedy = layer.place.name, anew(net, [layer.site.name])
     else:
         where, remedy = branch.name, _remedies.start()
     return Finding(
@@ -199,8 +200,8 @@ def _unlike(net: Net, layer: Layer, ratio: float, count: int) -> Finding:
         reason="One block unlike the others outweighs them, or adds nothing."
         if ratio > 1
         else "This block adds next to nothing beside the others, at the start.",
-        remedy=_remedies.redraw([layer.site.name])
+        remedy=anew(net, [layer.site.name])
         if start is None
-        else _remedies.redraw_as([(layer.site.name, start)]),
+        else anew_as(net, [(layer.site.name, start)]),
         place=layer.place.index,
     )

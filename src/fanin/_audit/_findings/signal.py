@@ -6,6 +6,7 @@ from math import exp, log, prod, sqrt
 from statistics import median
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.law import chance
 from fanin._audit._findings.net import Layer, Net, varies
 from fanin._audit._findings.runs import logs, runs, start_of_peers, steepest
@@ -135,8 +136,8 @@ def _redrawn(net: Net, layers: Sequence[Layer]) -> str:
     starts = [(one.site.name, start_of_peers(net, one)) for one in layers]
     alike = [(name, start) for name, start in starts if start is not None]
     if len(alike) == len(starts):
-        return _remedies.redraw_as(alike)
-    return _remedies.redraw([name for name, _ in starts])
+        return anew_as(net, alike)
+    return anew(net, [name for name, _ in starts])
 
 
 # A run ----------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def _trend(net: Net, layers: Sequence[Layer], total: float, severity: Severity) 
 def collapsed_inputs(net: Net) -> Iterator[Finding]:
     """Runs over which the variance over the batch dies while E x² need not."""
     for whole in runs(net, across_norms=True):
-        run = whole[:-1] if _is_small_readout(net, whole[-1]) else whole
+        run = whole[:-1] if _is_of_its_bias(net, whole[-1]) else whole
         before, after = [_kept(layer.reads) for layer in run], [_kept(layer.end) for layer in run]
         if before[0] is None:
             before[0] = _kept(run[0].place)
@@ -211,10 +212,12 @@ def collapsed_inputs(net: Net) -> Iterator[Finding]:
             yield _collapse(net, run[start:end], total, severity)
 
 
-def _is_small_readout(net: Net, layer: Layer) -> bool:
-    """A readout may be as small as it likes; its bias is then what it gives."""
+def _is_of_its_bias(net: Net, layer: Layer) -> bool:
+    """A readout may be as small as it likes, and its bias as large: the loss judges both."""
+    if layer.site.role != "readout":
+        return False
     is_small = layer.power is not None and layer.power < layer.usual / net.limits.layer
-    return layer.site.role == "readout" and is_small
+    return is_small or layer.is_of_its_bias
 
 
 def _kept(place: Place | None) -> float | None:
@@ -228,7 +231,7 @@ def _kept(place: Place | None) -> float | None:
 
 def _collapse(net: Net, layers: Sequence[Layer], total: float, severity: Severity) -> Finding:
     last = layers[-1]
-    only_biases = last.bias > last.sums.signal.second_moment / 2
+    only_biases = last.is_of_its_bias
     reason = (
         "Weights this small let the signal die; what is left at the end are the biases, the same "
         "for every input."
@@ -268,7 +271,7 @@ def wrong_fans(net: Net) -> Iterator[Finding]:
         expected=f"{said} / {number(true)}: so many products add up to one output",
         reason=f"E x² is multiplied by {number(true / suggested)} of what was meant: the fans of "
         "transposed, grouped and strided kernels cannot be read off their shape.",
-        remedy=_remedies.redraw([one.site.name for one, _ in found]),
+        remedy=anew(net, [one.site.name for one, _ in found]),
         place=layer.place.index,
         also=tuple(one.place.name for one, _ in found[1:]),
     )

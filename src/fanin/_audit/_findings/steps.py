@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew
 from fanin._audit._findings.net import MATRICES, Net
 from fanin._audit._records import Finding, ParameterState
 from fanin._text import number
@@ -54,7 +55,7 @@ def _fast(net: Net, found: list[ParameterState]) -> Finding:
         reason="After one step nothing is left of its start: the weights are too small for this "
         "learning rate, or their gradient too large.",
         remedy=_other_rate(net, found, net.limits.fastest, "at most")
-        or _remedies.redraw([one.name for one in found]),
+        or anew(net, [one.name for one in found]),
         place=net.place_of(first.name),
         also=tuple(one.name for one in found[1:]),
     )
@@ -73,7 +74,7 @@ def _slow(net: Net, found: list[ParameterState]) -> Finding:
         reason=f"Its values have rms {number(first.second_moment**0.5)}: it takes "
         f"{number(1 / ratio)} steps to become another.",
         remedy=_other_rate(net, found, net.limits.slowest, "at least")
-        or _remedies.redraw([one.name for one in found]),
+        or anew(net, [one.name for one in found]),
         place=net.place_of(first.name),
         also=tuple(one.name for one in found[1:]),
     )

@@ -5,6 +5,7 @@ from math import prod
 from typing import Final
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.net import MATRICES, Layer, Net, is_zero, varies
 from fanin._audit._records import Finding, ParameterState
 from fanin._text import number
@@ -27,11 +28,54 @@ def zero_weights(net: Net) -> Iterator[Finding]:
     for layer in net.first_use.values():
         if not is_zero(net.states.get(layer.site.name)) or not _is_counted(net, layer):
             continue
-        if net.states[layer.site.name].gradient and varies(net.places[-1]):
-            continue  # Something goes around it, and it learns: an adapter, of either end.
-        cut = [one for one in net.layers if layer.site.name in one.site.sources and _is_cut(one)]
-        if cut and not any(is_zero(net.states.get(name)) for name in layer.site.sources):
+        if _is_cut(layer) or any(is_zero(net.states.get(name)) for name in layer.site.sources):
+            continue  # Nothing arrives: what cuts it off is before.
+        is_learning = net.states[layer.site.name].gradient and varies(net.places[-1])
+        if is_learning and _is_bypassed(net, layer):
+            continue  # An adapter, of either end.
+        if any(_is_cut_by(one, layer.site.name) for one in net.layers):
             yield _zero_weight(net, layer)
+    yield from _zero_inputs(net)
+
+
+def _is_cut_by(layer: Layer, name: str) -> bool:
+    """Whether a layer reads what a weight of zeros gives, and nothing else.
+
+    What it reads may still differ from input to input by chance, as dropout makes it.
+    """
+    site = layer.site
+    is_alone = site.sources == (name,) and site.join == "none" and site.summands == 1
+    return name in site.sources and (is_alone or _is_cut(layer))
+
+
+def _is_bypassed(net: Net, layer: Layer) -> bool:
+    """Whether something of the batch reaches the end on a way around a layer."""
+    starts = [one.index for one in net.places if not one.inputs and one is not layer.place]
+    seen, waiting = {layer.place.index}, starts
+    while waiting:
+        index = waiting.pop()
+        if index not in seen:
+            seen.add(index)
+            waiting += net.readers[index]
+    return len(net.places) - 1 in seen and layer.place.index != len(net.places) - 1
+
+
+def _zero_inputs(net: Net) -> Iterator[Finding]:
+    """Recurrent layers behind the first of their module that read nothing."""
+    for name, state in net.states.items():
+        path, _, local = name.rpartition(".")
+        is_input = local.startswith("weight_ih") and name not in net.first_use
+        if is_input and is_zero(state) and name in net.sites and net.sites[name].layout is not None:
+            yield Finding(
+                code="zero-weight",
+                severity="warning",
+                where=name,
+                measured="all its weights are 0",
+                expected="a draw: nothing goes around this layer",
+                reason="Its states are the same for every input, and nothing before it learns.",
+                remedy=anew_as(net, [(name, _remedies.start_of(net.sites[name]))]),
+                place=net.place_of(path),
+            )
 
 
 def _is_counted(net: Net, layer: Layer) -> bool:
@@ -54,7 +98,7 @@ def _zero_weight(net: Net, layer: Layer) -> Finding:
         measured="all its weights are 0" + ("" if learns else ", and their gradient is 0 too"),
         expected="a draw: nothing goes around this layer",
         reason=_cut_off(layer, learns=learns),
-        remedy=_remedies.redraw_as([(layer.site.name, _remedies.start_of(layer.site))]),
+        remedy=anew_as(net, [(layer.site.name, _remedies.start_of(layer.site))]),
         place=layer.place.index,
     )
 
@@ -109,7 +153,6 @@ def drawn_norms(net: Net) -> Iterator[Finding]:
     # Some models draw scales around a tenth; few entries of one norm could not tell.
     if found and mean**2 < square * sum(entries) / 16:
         names = [state.name for state in found]
-        listed = ", ".join(f'"{name}"' for name in names)
         yield Finding(
             code="drawn-norm",
             severity="warning",
@@ -119,7 +162,7 @@ def drawn_norms(net: Net) -> Iterator[Finding]:
             expected="1, or all 0 at the end of a branch",
             reason="It was drawn like a weight: half of the scales turn the sign, and what the "
             "norm made of unit size is of any size again.",
-            remedy=f"for name in ({listed},):\n    torch.nn.init.ones_(model.get_parameter(name))",
+            remedy=_remedies.ones(names),
             place=net.place_of(names[0]),
             also=tuple(names[1:]),
         )
@@ -153,7 +196,7 @@ def closed_branches(net: Net) -> Iterator[Finding]:
             measured=f"it is 0, and so is {kept}",
             expected="one zero in a row of factors",
             reason="The gradient of each is multiplied by the other, so neither ever moves.",
-            remedy=_remedies.redraw_as(starts),
+            remedy=anew_as(net, starts),
             place=net.place_of(first),
             also=tuple(dict.fromkeys([kept, *(name for pair in pairs[1:] for name in pair)])),
         )
@@ -186,7 +229,7 @@ def equal_units(net: Net) -> Iterator[Finding]:
             measured=f"all its entries are {number(found[0].mean)}",
             expected="a draw, or zeros behind one",
             reason="All units give the same and get the same gradient: the layer stays one unit.",
-            remedy=_remedies.redraw_as(starts),
+            remedy=anew_as(net, starts),
             place=net.place_of(found[0].name),
             also=tuple(one.name for one in found[1:]),
         )
@@ -212,7 +255,7 @@ def identical_layers(net: Net) -> Iterator[Finding]:
             expected="a draw of its own, or one tied tensor",
             reason="It is a copy, as copy.deepcopy and nn.TransformerEncoder make them: what "
             "should be layers of their own start as one.",
-            remedy=_remedies.redraw([state.name for state in found]),
+            remedy=anew(net, [state.name for state in found]),
             place=net.place_of(found[0].name),
             also=tuple(state.name for state in found[1:]),
         )
@@ -297,7 +340,11 @@ def unused(net: Net) -> Iterator[Finding]:
     names = [
         one.name
         for one in net.sites.values()
-        if one.role != "buffer" and one.trainable and one.ran_in == "never"
+        if one.role != "buffer"
+        and one.trainable
+        and one.ran_in == "never"
+        # The loss may use it, as it does one that weighs its parts.
+        and (one.name not in net.states or net.states[one.name].gradient is None)
     ]
     if names:
         yield Finding(

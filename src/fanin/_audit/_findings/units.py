@@ -1,16 +1,17 @@
 """Units: dead ones, saturated ones, and gates that start shut or open."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import erf, exp, log, pi, prod, sqrt
 from typing import Final
 
 from fanin._audit import _remedies
+from fanin._audit._findings.anew import anew, anew_as
 from fanin._audit._findings.batch import is_unscaled, unscaled
 from fanin._audit._findings.net import Layer, Net, varies
 from fanin._audit._records import Finding, Place, Severity
 from fanin._text import number
 
-__all__ = ["dead_units", "saturated_gates", "saturated_units"]
+__all__ = ["dead_units", "saturated_gates", "saturated_units", "shut"]
 
 _ALL = 0.999
 _ALIKE = 0.9
@@ -33,13 +34,12 @@ def dead_units(net: Net) -> Iterator[Finding]:
     found = [place for place in net.places if _is_dead(net, place)]
     if not found:
         return
-    first, layer = found[0], _layer_of(net, found[0])
+    first, maker = found[0], _maker(net, found[0])
     share = first.dead or 0.0
-    also = tuple(_layer_name(net, place) for place in found[1:])
     yield Finding(
         code="dead-units",
         severity="error" if share > _ALL else "warning",
-        where=_layer_name(net, first),
+        where=maker.name,
         measured=f"{number(100 * share)} % of the units of {first.name} "
         + (
             "lie where its slope is under a twentieth of the largest, for all inputs"
@@ -48,9 +48,9 @@ def dead_units(net: Net) -> Iterator[Finding]:
         ),
         expected=f"{number(100 * _by_chance(net, first), 2)} % by chance, for inputs this alike",
         reason="Such units pass on no signal and get no gradient.",
-        remedy=_remedy(net, layer),
-        place=first.index if layer is None else layer.place.index,
-        also=also,
+        remedy=_remedy(net, found),
+        place=maker.index,
+        also=tuple(_maker(net, place).name for place in found[1:]),
     )
 
 
@@ -108,43 +108,64 @@ def _or_zero(value: float | None) -> float:
     return 0.0 if value is None else value
 
 
-def _layer_name(net: Net, place: Place) -> str:
-    layer = _layer_of(net, place)
-    return place.name if layer is None else layer.place.name
-
-
-def _layer_of(net: Net, place: Place) -> Layer | None:
-    """The one layer that a place is made from, also where an activation is several operations."""
+def _maker(net: Net, place: Place) -> Place:
+    """The layer or norm that a place is made from; the place itself where there are several."""
     found, waiting, seen = set(), [place], set()
     while waiting:
         one = waiting.pop()
-        if one.weight or not one.inputs:
+        if one.weight or one.kind == "norm" or not one.inputs:
             found.add(one.index)
         else:
             new = [index for index in one.inputs if index not in seen]
             seen.update(new)
             waiting += [net.places[index] for index in new]
-    return next((one for one in net.layers if found == {one.place.index}), None)
+    return net.places[found.pop()] if len(found) == 1 else place
 
 
-def _remedy(net: Net, layer: Layer | None) -> str:
-    """The bias to 0 where it is what keeps the units shut; else the layer anew."""
-    if layer is None:
-        return _remedies.start()
-    bias = net.bias_name(layer.site.name)
-    if bias is not None and layer.bias > layer.sums.signal.second_moment / 2:
-        return _remedies.redraw_as([(bias, 0.0)])
-    return _remedies.redraw([layer.site.name])
+def _layer_of(net: Net, place: Place) -> Layer | None:
+    """The one layer that a place is made from, also where an activation is several operations."""
+    maker = _maker(net, place)
+    return next((one for one in net.layers if one.place is maker), None)
+
+
+def _remedy(net: Net, places: Sequence[Place]) -> str:
+    """The biases and shifts to 0 that keep the units shut; without any, the layers anew."""
+    makers = [_maker(net, place) for place in places]
+    layers = [layer for layer in net.layers if layer.place in makers]
+    biased = [one for one in net.first_use.values() if one in layers or _is_large(net, one)]
+    names = [net.bias_name(one.site.name) for one in biased if one.is_of_its_bias]
+    names += [f"{maker.name}.bias" for maker in makers if maker.kind == "norm"]
+    named = [name for name in dict.fromkeys(names) if name in net.states]
+    if named:
+        return anew_as(net, [(name, 0.0) for name in named])
+    is_one = len(makers) == len(layers) == 1
+    return anew(net, [layers[0].site.name]) if is_one else _remedies.start()
+
+
+def _is_large(net: Net, layer: Layer) -> bool:
+    """Whether a bias will shut units once something arrives there again."""
+    return layer.site.role != "readout" and layer.bias > net.limits.layer
+
+
+def _is_saturated(net: Net, place: Place) -> bool:
+    """Whether most entries of a bounded activation are where it is flat."""
+    return (place.saturated or 0.0) > net.limits.saturated
+
+
+def shut(net: Net) -> set[int]:
+    """The places of the layers and norms behind which units are dead or saturated."""
+    places = [one for one in net.places if _is_dead(net, one) or _is_saturated(net, one)]
+    return {_maker(net, place).index for place in places}
 
 
 def saturated_units(net: Net) -> Iterator[Finding]:
     """Bounded activations that are mostly flat."""
-    found = [place for place in net.places if (place.saturated or 0) > net.limits.saturated]
+    found = [place for place in net.places if _is_saturated(net, place)]
     if not found:
         return
-    first, layer = found[0], _layer_of(net, found[0])
+    first, maker = found[0], _maker(net, found[0])
+    layer = _layer_of(net, first)
     share = first.saturated or 0.0
-    many = len(found) > 1
     severity: Severity = "error" if share > _NEARLY_ALL else "warning"
     if layer is not None and _is_the_batch(net, layer):
         yield unscaled(net, severity, f"they saturate {number(100 * share)} % of {first.name}")
@@ -152,14 +173,14 @@ def saturated_units(net: Net) -> Iterator[Finding]:
     yield Finding(
         code="saturated-units",
         severity=severity,
-        where=_layer_name(net, first),
+        where=maker.name,
         measured=f"{number(100 * share)} % of {first.name} lies where its slope is under a "
         "twentieth of the largest",
         expected=f"under {number(100 * net.limits.saturated)} %",
         reason="Flat units pass back next to no gradient, and hardly move.",
-        remedy=_remedies.start() if many else _remedy(net, layer),
-        place=first.index if layer is None else layer.place.index,
-        also=tuple(_layer_name(net, place) for place in found[1:]),
+        remedy=_remedy(net, found),
+        place=maker.index,
+        also=tuple(_maker(net, place).name for place in found[1:]),
     )
 
 
@@ -189,6 +210,6 @@ def saturated_gates(net: Net) -> Iterator[Finding]:
                 expected=f"about 1; under {number(net.limits.layer, 2)}",
                 reason="What a step remembers is multiplied so much that gates are fully open or "
                 "shut, and gradients explode or vanish over time.",
-                remedy=_remedies.redraw([name]),
+                remedy=anew(net, [name]),
                 place=layer.place.index if layer is not None else net.place_of(name),
             )
