@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from fanin._engine import EngineReport, describe
+from fanin._engine import DeviceReport, EngineReport, describe, devices
 from fanin._stream import Stream, fill_bits
 from fanin._text import plain
 from fanin._version import __version__
@@ -33,6 +33,7 @@ def doctor() -> bool:
         ("fanin", __version__),
         *_engine_rows(describe()),
         ("torch threads", str(torch.get_num_threads())),
+        *_device_rows(devices(), describe().name),
         *((name, _installed(name)) for name in OPTIONAL),
         ("self-check", _verdict(healthy=healthy)),
     ]
@@ -61,6 +62,22 @@ def _engine_rows(report: EngineReport) -> list[tuple[str, str]]:
     if report.why_not_native:
         rows.append(("not native", report.why_not_native))
     return rows
+
+
+def _device_rows(reports: tuple[DeviceReport, ...], engine: str) -> list[tuple[str, str]]:
+    """What is drawn on devices beside the CPU, and what would be."""
+    rows = []
+    for report in reports:
+        names = ", ".join(report.draws)
+        said = ["drawn on the CPU and copied"]
+        if report.draws and engine == "tensors":
+            said = [f"draws {names}; other dtypes are copied"]
+        elif report.draws:
+            said.append(f"FANIN_ENGINE=tensors would draw {names} there")
+        if report.trouble:
+            said.append(f"not there: {report.trouble}")
+        rows.append((report.name, "; ".join(said)))
+    return rows or [("other devices", "none")]
 
 
 def _count(threads: int) -> str:

@@ -13,7 +13,7 @@ from typing import Final, final
 
 import torch
 
-from fanin._engine import Distribution, Parameters, Region, engine
+from fanin._engine import Distribution, Parameters, Region, draws_on, engine
 from fanin._errors import FaninError
 
 __all__ = [
@@ -108,11 +108,11 @@ def fill_uniform(
 ) -> None:
     """U(low, high): variance (high - low)^2 / 12, on 2^24 evenly spaced points.
 
-    ``out`` is a contiguous CPU tensor of float32, float64, bfloat16 or float16 with the shape of
-    ``region`` (None: out is the whole). The float32 values never leave [low, high], and stay
-    strictly inside a symmetric interval; bfloat16 and float16 are one rounding of them, float64
-    the same numbers. Raises FaninError, before anything is written, for any other tensor, for
-    ``low > high`` and for bounds beyond float32.
+    ``out`` is a contiguous tensor of float32, float64, bfloat16 or float16 with the shape of
+    ``region`` (None: out is the whole), on the CPU or where `draws_on` allows it. The float32
+    values never leave [low, high], and stay strictly inside a symmetric interval; bfloat16 and
+    float16 are one rounding of them, float64 the same numbers. Raises FaninError, before anything
+    is written, for any other tensor, for ``low > high`` and for bounds beyond float32.
 
     >>> weight = torch.empty(2, 3)
     >>> fill_uniform(weight, Stream(0, "weight"), -0.5, 0.5)
@@ -199,7 +199,7 @@ def fill_truncated_normal(
 def fill_bits(out: torch.Tensor, stream: Stream, region: Region | None = None) -> None:
     """The words of the stream themselves, as int32.
 
-    ``out`` is a contiguous int32 CPU tensor with the shape of ``region`` (None: the whole).
+    ``out`` is a contiguous int32 tensor with the shape of ``region`` (None: the whole).
     Raises FaninError, before anything is written, for any other tensor.
 
     >>> word = torch.empty(2, dtype=torch.int32)
@@ -241,7 +241,8 @@ def _checked(
     out: torch.Tensor, region: Region | None, dtypes: frozenset[torch.dtype]
 ) -> Region | None:
     """The region that is still to be taken apart: None when ``out`` is the whole."""
-    if out.dtype not in dtypes or out.device.type != "cpu" or not out.is_contiguous():
+    placed = out.dtype in dtypes and draws_on(out.device, out.dtype)
+    if not placed or not out.is_contiguous():
         kinds = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise _tensor_error(out, f"a contiguous CPU tensor of {kinds}")
     if out.data_ptr() == 0 and out.numel() > 0:

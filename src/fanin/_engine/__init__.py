@@ -1,4 +1,7 @@
-"""The engines that draw: the compiled core where there is one, else NumPy. All give equal bits."""
+"""The engines that draw: the compiled core where there is one, else NumPy. All give equal bits.
+
+A third draws by operations of torch, on whatever device a tensor is, where it is asked for.
+"""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +10,16 @@ from typing import TypeAlias, final
 
 import torch
 
+from fanin._engine._devices import DeviceReport, accelerators, report_on, trouble
 from fanin._engine._distribution import Distribution, Parameters
 from fanin._engine._native import LEVELS, Native, library_path
 from fanin._engine._plain import Plain
 from fanin._engine._region import Region
+from fanin._engine._tensors import TensorOperations
 from fanin._errors import FaninError, nearest
 
 __all__ = [
+    "DeviceReport",
     "Distribution",
     "Engine",
     "EngineReport",
@@ -21,12 +27,15 @@ __all__ = [
     "Parameters",
     "Plain",
     "Region",
+    "TensorOperations",
     "describe",
+    "devices",
+    "draws_on",
     "engine",
     "levels",
 ]
 
-Engine: TypeAlias = Native | Plain
+Engine: TypeAlias = Native | Plain | TensorOperations
 VARIABLE = "FANIN_ENGINE"
 
 
@@ -51,8 +60,8 @@ class EngineReport:
 def engine() -> Engine:
     """The engine of this process: chosen once, by FANIN_ENGINE or by what loads.
 
-    Raises FaninError where FANIN_ENGINE is not ``native`` or ``plain``, or asks for a compiled
-    core that does not load.
+    Raises FaninError where FANIN_ENGINE is not ``native``, ``plain`` or ``tensors``, or asks for a
+    compiled core that does not load.
     """
     return _choose(os.environ.get(VARIABLE))
 
@@ -60,12 +69,14 @@ def engine() -> Engine:
 def _choose(wanted: str | None) -> Engine:
     if wanted == "plain":
         return Plain()
+    if wanted == "tensors":
+        return TensorOperations()
     if wanted not in (None, "", "native"):
         raise FaninError(
             f"{VARIABLE} names no engine",
             where=f"the environment variable {VARIABLE}",
             found=wanted,
-            fix=f"set it to {nearest(wanted, ('native', 'plain'))}, or unset it",
+            fix=f"set it to {nearest(wanted, ('native', 'plain', 'tensors'))}, or unset it",
         )
     try:
         return Native()
@@ -80,6 +91,25 @@ def _choose(wanted: str | None) -> Engine:
         ) from None
 
 
+def draws_on(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether tensors of ``dtype`` on ``device`` are drawn there; else on the CPU, and copied.
+
+    Other devices than the CPU draw only with FANIN_ENGINE=tensors, and once they were seen to give
+    the CPU's bits.
+
+    >>> draws_on(torch.device("cpu"), torch.float32), draws_on(torch.device("meta"), torch.float32)
+    (True, False)
+    """
+    if device.type == "cpu":
+        return True
+    return isinstance(engine(), TensorOperations) and trouble(device, dtype) is None
+
+
+def devices() -> tuple[DeviceReport, ...]:
+    """What each device beside the CPU is able to draw, tried out now."""
+    return tuple(map(report_on, accelerators()))
+
+
 def levels() -> tuple[str, ...]:
     """The instruction levels of the compiled core that this processor runs; none without it."""
     try:
@@ -91,7 +121,7 @@ def levels() -> tuple[str, ...]:
 def describe() -> EngineReport:
     """The engine of this process and why it is this one.
 
-    >>> describe().name in ("native", "plain")
+    >>> describe().name in ("native", "plain", "tensors")
     True
     """
     chosen = engine()
@@ -99,12 +129,16 @@ def describe() -> EngineReport:
         return EngineReport(
             "native", chosen.instructions, torch.get_num_threads(), str(library_path()), None
         )
+    if isinstance(chosen, TensorOperations):
+        threads = torch.get_num_threads()
+        return EngineReport("tensors", "torch operations", threads, None, _why_not_native())
     return EngineReport("plain", "numpy", 1, None, _why_not_native())
 
 
 def _why_not_native() -> str:
-    if os.environ.get(VARIABLE) == "plain":
-        return f"{VARIABLE}=plain"
+    wanted = os.environ.get(VARIABLE)
+    if wanted in ("plain", "tensors"):
+        return f"{VARIABLE}={wanted}"
     try:
         Native()
     except OSError as error:

@@ -37,19 +37,7 @@ def library_path() -> Path:
 
 def _pack(region: Region) -> tuple[int, bytes]:
     """How many axes are left after joining those that are one run; and base, sizes, strides."""
-    base, stride, joined = 0, 1, list[tuple[int, int]]()
-    axes = zip(region.full, region.start, region.count, region.step, strict=True)
-    for full, start, size, step in reversed(list(axes)):
-        base += start * stride
-        apart = step * stride
-        stride *= full
-        if size == 1:
-            continue
-        if joined and joined[-1][0] * joined[-1][1] == apart:
-            joined[-1] = size * joined[-1][0], joined[-1][1]
-        else:
-            joined.append((size, apart))
-    joined = joined[::-1] or [(1, 1)]
+    base, joined = region.runs()
     numbers = [base, *(number for axis in joined for number in axis)]
     return len(joined), struct.pack(f"={len(numbers)}Q", *numbers)
 

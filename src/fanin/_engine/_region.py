@@ -84,6 +84,28 @@ class Region:
         """
         return self.count == self.full
 
+    def runs(self) -> tuple[int, list[tuple[int, int]]]:
+        """Where the part begins in the flat whole; and (size, stride) of axes, outermost first.
+
+        Axes that lie as one are joined, and there is at least one.
+
+        >>> Region.of((4, 6), (slice(1, 3),)).runs()
+        (6, [(12, 1)])
+        """
+        base, stride, joined = 0, 1, list[tuple[int, int]]()
+        axes = zip(self.full, self.start, self.count, self.step, strict=True)
+        for full, start, size, step in reversed(list(axes)):
+            base += start * stride
+            apart = step * stride
+            stride *= full
+            if size == 1:
+                continue
+            if joined and joined[-1][0] * joined[-1][1] == apart:
+                joined[-1] = size * joined[-1][0], joined[-1][1]
+            else:
+                joined.append((size, apart))
+        return base, joined[::-1] or [(1, 1)]
+
 
 def _axis(
     shape: tuple[int, ...], axis: int, index: tuple[slice | int, ...]

@@ -41,6 +41,9 @@ class Initializer(ABC):
     needs_axes: ClassVar[bool] = True
     """Whether a tensor's shape alone is not enough to draw."""
 
+    on_any_device: ClassVar[bool] = False
+    """Whether `draw_into` takes tensors of other devices than the CPU too."""
+
     @abstractmethod
     def std(self, layout: Layout) -> float:
         """The standard deviation of the entries of a weight of this layout."""
@@ -53,8 +56,8 @@ class Initializer(ABC):
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
         """Write ``region`` (all of it when None) of this weight into ``out``, from ``stream``.
 
-        ``out`` is a contiguous tensor on the CPU, of the region's shape; the rest of the weight
-        is never written, and its values do not depend on the region asked.
+        ``out`` is a contiguous tensor of the region's shape, on the CPU unless `on_any_device`; the
+        rest of the weight is never written, and its values do not depend on the region asked.
         """
 
     @abstractmethod
@@ -106,7 +109,11 @@ class Initializer(ABC):
             return tensor
         self.require_range(tensor.dtype, axes)
         stream = Stream(take_seed(seed, generator), name)
-        fill_target(tensor, lambda out: self.draw_into(out, axes, stream, None))
+        fill_target(
+            tensor,
+            lambda out: self.draw_into(out, axes, stream, None),
+            on_any_device=self.on_any_device,
+        )
         return tensor
 
     def _axes_of(self, tensor: Tensor, layout: Layout | None) -> Layout:

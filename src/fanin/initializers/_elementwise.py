@@ -35,6 +35,7 @@ class Constant(Initializer):
     """
 
     needs_axes: ClassVar[bool] = False
+    on_any_device: ClassVar[bool] = True
 
     value: float
 
@@ -86,6 +87,7 @@ class Uniform(Initializer):
     """
 
     needs_axes: ClassVar[bool] = False
+    on_any_device: ClassVar[bool] = True
 
     low: float
     high: float
@@ -150,6 +152,7 @@ class Normal(Initializer):
     """
 
     needs_axes: ClassVar[bool] = False
+    on_any_device: ClassVar[bool] = True
 
     _std: float
     mean: float = 0.0

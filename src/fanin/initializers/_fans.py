@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import sqrt
-from typing import Final, Literal, TypeAlias, cast, final, get_args
+from typing import ClassVar, Final, Literal, TypeAlias, cast, final, get_args
 
 from torch import Tensor, nn
 
@@ -53,6 +53,8 @@ class VarianceScaling(Initializer):
     >>> print(f"{VarianceScaling('relu').std(layout(nn.Linear(200, 50))):.6f}")
     0.100000
     """
+
+    on_any_device: ClassVar[bool] = True
 
     gain: Gain = 1.0
     fan: Fan = field(default="in", kw_only=True)

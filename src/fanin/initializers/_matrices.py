@@ -56,15 +56,27 @@ class MatrixInitializer(Initializer):
         return std_over_parts(layout, self.part_std)
 
     def draw_into(self, out: Tensor, layout: Layout, stream: Stream, region: Region | None) -> None:
-        """Make the parts, and write the region."""
+        """Make the parts that the region meets, and write the region."""
         if 0 in layout.shape:
             return
+        # Of memory that is never written, the system gives none.
         whole = out if region is None else out.new_empty(layout.shape)
         for number, part in enumerate(layout.parts()):
+            if region is not None and not _meets(part.index, region):
+                continue
             own = replace(stream, substream=stream.substream + number)
             whole[part.index] = self.part(part.layout, own, _working_dtype(out.dtype))
         if region is not None:
             out.copy_(take_region(whole, region))
+
+
+def _meets(index: tuple[slice, ...], region: Region) -> bool:
+    """Whether the box around the region and the part overlap."""
+    axes = zip(index, region.start, region.count, region.step, strict=True)
+    return all(
+        count > 0 and start < cut.stop and start + (count - 1) * step >= cut.start
+        for cut, start, count, step in axes
+    )
 
 
 def _working_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import Parameter, is_lazy
 
+from fanin._engine import draws_on
 from fanin._errors import FaninError
 
-__all__ = ["WIDE", "fill_target", "has_no_data", "require_writable"]
+__all__ = ["WIDE", "fill_target", "has_no_data", "require_memory", "require_writable"]
 
 _DIRECT = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -19,15 +20,34 @@ WIDE = (torch.float32, torch.float64, torch.bfloat16, torch.complex64, torch.com
 """The dtypes that hold every number that float32 holds."""
 
 
-def fill_target(tensor: Tensor, draw: Callable[[Tensor], None]) -> None:
-    """Draw into ``tensor``: at once where it is plain memory, else aside and then copied."""
+def fill_target(
+    tensor: Tensor, draw: Callable[[Tensor], None], *, on_any_device: bool = False
+) -> None:
+    """Draw into ``tensor``: at once where it is plain memory, else aside and then copied.
+
+    ``on_any_device`` is whether ``draw`` takes tensors of other devices than the CPU.
+    """
     if _is_plain(tensor):
-        draw(tensor.detach())
-        return
+        if tensor.device.type == "cpu":
+            draw(tensor.detach())
+            return
+        if on_any_device and _is_drawn_there(tensor, draw):
+            return
     staged = torch.empty(tensor.shape, dtype=_staging_dtype(tensor.dtype), device="cpu")
     draw(staged)
     with torch.no_grad():
         tensor.copy_(staged)
+
+
+def _is_drawn_there(tensor: Tensor, draw: Callable[[Tensor], None]) -> bool:
+    """Draw on another device than the CPU, where that is asked for and works."""
+    if not draws_on(tensor.device, tensor.dtype):
+        return False
+    try:
+        draw(tensor.detach())
+    except torch.OutOfMemoryError:  # a draw takes some memory of the device; a copy takes none
+        return False
+    return True
 
 
 def has_no_data(tensor: Tensor) -> bool:
@@ -39,7 +59,6 @@ def has_no_data(tensor: Tensor) -> bool:
 def _is_plain(tensor: Tensor) -> bool:
     return (
         type(tensor) in (Tensor, Parameter)
-        and tensor.device.type == "cpu"
         and tensor.dtype in _DIRECT
         and tensor.is_contiguous()
         and not tensor.is_neg()
@@ -62,6 +81,12 @@ def require_writable(tensor: Tensor) -> None:
             fix="give a torch.Tensor, such as layer.weight",
         )
     for what, fix in chain(_wrong_kind(tensor), _wrong_memory(tensor)):
+        raise _refusal(tensor, what, fix)
+
+
+def require_memory(tensor: Tensor) -> None:
+    """Raise FaninError where what is written to a tensor of any dtype is lost or forbidden."""
+    for what, fix in _wrong_memory(tensor):
         raise _refusal(tensor, what, fix)
 
 
