@@ -1,9 +1,9 @@
 """Ranks of a world that is not there: torch's fake process group, which transports nothing.
 
 ``python -m tests.distributed.many RANKS WORLD HIDDEN OUTER [INNER]``: FSDP over the outer
-dimension, and tensor parallelism over the inner one where there is one. Prints for each rank and
-parameter which elements it holds, by torch's own cut of numbered weights, and whether they are
-those of the whole.
+dimension, and tensor parallelism over the inner one where there is one; for each of some hidden
+sizes. Prints for each rank, size and parameter which elements it holds, by torch's own cut of
+numbered weights, and whether they are those of the whole.
 """
 
 import json
@@ -45,8 +45,12 @@ def sharded(model, sizes):
     return fully_shard(model, mesh=mesh["outer"])
 
 
-def held(rank, world, hidden, sizes):
+def all_held(rank, world, some, sizes):
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world)
+    return {hidden: held(hidden, sizes) for hidden in some}
+
+
+def held(hidden, sizes):
     whole = net(hidden)
     plan = fanin.plan(whole, torch.randn(4, 6), recipe=fanin.recipes.kaiming)
     plan = plan.replace({"*.bias": fanin.initializers.Uniform(-1, 1)})
@@ -73,11 +77,12 @@ def held(rank, world, hidden, sizes):
 
 
 def main(ranks, world, hidden, *sizes):
+    hiddens = [int(one) for one in hidden.split(",")]
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     some = [int(rank) for rank in ranks.split(",")]
     mesh = tuple(map(int, sizes))
-    found = forked(lambda rank: held(rank, int(world), int(hidden), mesh), some, at_once=2)
+    found = forked(lambda rank: all_held(rank, int(world), hiddens, mesh), some, at_once=2)
     sys.stdout.write(json.dumps(found))
 
 

@@ -1,19 +1,38 @@
-"""One net with everything a start can be about, and the ways to shard it."""
+"""Nets with everything a start can be about, and their plans."""
+
+from functools import cache
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor
-from torch.distributed.tensor.parallel import (
-    ColwiseParallel,
-    RowwiseParallel,
-    parallelize_module,
-)
+from torch.nn.utils import parametrizations
 
 import fanin
-from fanin.initializers import Custom, Orthogonal
+from fanin.initializers import (
+    ICNR,
+    Chrono,
+    Constant,
+    Custom,
+    DeltaOrthogonal,
+    ForgetGate,
+    Hadamard,
+    Identity,
+    LooksLinear,
+    Normal,
+    Ones,
+    Orthogonal,
+    PriorProbability,
+    ScaledOutputs,
+    Sparse,
+    Uniform,
+    VarianceScaling,
+    Zeros,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    xavier_normal,
+    xavier_uniform,
+)
 
 SEED = 5
 TOKENS = torch.arange(12).reshape(3, 4)
@@ -71,119 +90,145 @@ def by_hand(tensor, layout):
     nn.init.uniform_(tensor, -0.1, 0.1)
 
 
-def planned(sizes):
-    plan = fanin.plan(Net(**sizes), TOKENS, recipe=fanin.recipes.steady)
+def even():
+    return Net(**EVEN)
+
+
+def uneven():
+    return Net(**UNEVEN)
+
+
+LINEAR = {
+    "zeros": Zeros,
+    "ones": Ones,
+    "constant": Constant(0.25),
+    "uniform": Uniform(-0.3, 0.2),
+    "normal": Normal(0.02),
+    "cut": Normal(0.02, 0.1, cut=2),
+    "scaling_in": VarianceScaling("gelu"),
+    "scaling_out": VarianceScaling(2.0, fan="out", distribution="uniform"),
+    "scaling_average": VarianceScaling(fan="avg", cut=2),
+    "scaling_geometric": VarianceScaling("relu", fan="geometric"),
+    "kaiming_normal": kaiming_normal(),
+    "kaiming_uniform": kaiming_uniform(),
+    "lecun_normal": lecun_normal(),
+    "lecun_uniform": lecun_uniform(),
+    "xavier_normal": xavier_normal(),
+    "xavier_uniform": xavier_uniform(),
+    "orthogonal": Orthogonal(),
+    "hadamard": Hadamard(),
+    "identity": Identity(),
+    "looks_linear": LooksLinear(),
+    "sparse": Sparse(4),
+    "scaled_outputs": ScaledOutputs(Normal(0.1), tuple(1 + i / 18 for i in range(18))),
+    "by_hand": Custom(by_hand),
+}
+CONVOLUTION = {
+    "delta_orthogonal": DeltaOrthogonal(),
+    "icnr": ICNR(kaiming_normal(), 3),
+    "dirac": Identity(),
+    "conv_orthogonal": Orthogonal(),
+    "conv_sparse": Sparse(4),
+    "conv_normal": kaiming_normal(fan="out"),
+}
+GATES = {"chrono": Chrono(20), "forget_gate": ForgetGate(2.0)}
+NOT_EXACT = ("orthogonal", "looks_linear", "square")
+"""Products of matrices: what holds one of these words is compared to 1e-6."""
+
+
+class Every(nn.Module):
+    """A layer for each initializer; 18 outputs: not for every world the same number in each."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.ModuleDict({name: nn.Linear(10, 18) for name in LINEAR})
+        self.conv = nn.ModuleDict({name: nn.Conv1d(10, 18, 3) for name in CONVOLUTION})
+        self.lstm = nn.ModuleDict({name: nn.LSTM(10, 9) for name in GATES})
+        self.detector = nn.Linear(18, 7)
+
+    def forward(self, x):
+        rows = sum(layer(x) for layer in self.linear.values())
+        lines = x[:, :, None].expand(-1, -1, 3)
+        rows = rows + sum(layer(lines)[:, :, 0] for layer in self.conv.values())
+        steps = torch.cat([layer(x[None])[0][0] for layer in self.lstm.values()], 1)
+        return self.detector(rows + steps)
+
+
+def planned_every():
+    plan = fanin.plan(Every(), torch.randn(3, 10), recipe=fanin.recipes.kaiming)
+    return plan.replace(
+        {f"linear.{name}.weight": value for name, value in LINEAR.items()}
+        | {f"conv.{name}.weight": value for name, value in CONVOLUTION.items()}
+        | {f"lstm.{name}.bias_ih_l0": value for name, value in GATES.items()}
+        | {"detector.bias": PriorProbability(0.01), "linear.*.bias": Uniform(-1, 1)}
+    )
+
+
+class Experts(nn.Module):
+    """As many matrices as experts, in one parameter."""
+
+    def __init__(self, experts, width, hidden):
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(experts, hidden, width))
+        self.down = nn.Parameter(torch.randn(experts, width, hidden))
+
+    def forward(self, x):
+        inner = torch.relu(torch.bmm(x, self.up.transpose(1, 2)))
+        return torch.bmm(inner, self.down.transpose(1, 2))
+
+
+class Mixture(nn.Module):
+    """A dense layer, a router and experts; each expert gets all rows here."""
+
+    def __init__(self, experts=6, width=8, hidden=16):
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.router = nn.Linear(width, experts)
+        self.experts = Experts(experts, width, hidden)
+        self.last = nn.Linear(width, width)
+
+    def forward(self, x):
+        x = self.first(x)
+        shares = self.router(x).softmax(-1).T[:, :, None]
+        return self.last((shares * self.experts(x.expand(len(shares), -1, -1))).sum(0))
+
+
+def planned_mixture():
+    plan = fanin.plan(Mixture(), torch.randn(5, 8))
+    return plan.replace({"experts.down": Orthogonal()})
+
+
+def normed():
+    """Weights behind parametrizations: a length and a direction for each output."""
+    first = parametrizations.weight_norm(nn.Linear(10, 18))
+    conv = parametrizations.weight_norm(nn.Conv1d(1, 7, 3), dim=1)
+    return nn.Sequential(first, nn.ReLU(), nn.Unflatten(1, (1, 18)), conv)
+
+
+def planned_normed():
+    return fanin.plan(normed(), torch.randn(3, 10))
+
+
+def planned_net(make):
+    plan = fanin.plan(make(), TOKENS, recipe=fanin.recipes.steady)
     return plan.replace({"square.weight": Orthogonal(), "own.weight": Custom(by_hand)})
 
 
-def on_meta(sizes):
-    with torch.device("meta"):
-        return Net(**sizes)
-
-
-def _mesh(*shape):
-    return init_device_mesh("cpu", shape, mesh_dim_names=("outer", "inner")[-len(shape) :])
-
-
-def fsdp(net):
-    for module in (net.up, net.down, net.lstm):
-        fully_shard(module)
-    return fully_shard(net)
-
-
-def fsdp_kept_whole(net):
-    return fully_shard(net, reshard_after_forward=False)
-
-
-def fsdp_columns(net):
-    columns = lambda parameter: Shard(min(1, parameter.dim() - 1))
-    return fully_shard(net, shard_placement_fn=columns)
-
-
-def fsdp_offloaded(net):
-    return fully_shard(net, offload_policy=CPUOffloadPolicy(pin_memory=False))
-
-
-def hsdp(net):
-    return fully_shard(net, mesh=_mesh(2, dist.get_world_size() // 2))
-
-
-def _tensor_parallel(net, mesh):
-    return parallelize_module(
-        net, mesh, {"up": ColwiseParallel(), "down": RowwiseParallel(), "own": ColwiseParallel()}
-    )
-
-
-def tensor_parallel(net):
-    return _tensor_parallel(net, _mesh(dist.get_world_size()))
-
-
-def tensor_parallel_untied(net):
-    return parallelize_module(
-        net,
-        _mesh(dist.get_world_size()),
-        {"table": RowwiseParallel(input_layouts=Replicate()), "head": ColwiseParallel()},
-    )
-
-
-def fsdp_and_tensor_parallel(net):
-    mesh = _mesh(2, dist.get_world_size() // 2)
-    return fully_shard(_tensor_parallel(net, mesh["inner"]), mesh=mesh["outer"])
-
-
-def distributed(net):
-    """Every parameter by `distribute_tensor`: rows, columns, whole, in turn; ties kept."""
-    mesh, done = _mesh(dist.get_world_size()), {}
-    for module in net.modules():
-        for name, parameter in list(module._parameters.items()):
-            if parameter is None:
-                continue
-            if id(parameter) not in done:
-                place = (Shard(0), Shard(parameter.dim() - 1), Replicate())[len(done) % 3]
-                cut = distribute_tensor(parameter.detach(), mesh, [place])
-                done[id(parameter)] = parameter, nn.Parameter(cut)
-            setattr(module, name, done[id(parameter)][1])
-    return net
-
-
-def both_axes(net):
-    """Rows over one mesh dimension, and the same rows again over the other."""
-    mesh = _mesh(2, dist.get_world_size() // 2)
-    cut = distribute_tensor(net.up.weight.detach(), mesh, [Shard(0), Shard(0)])
-    net.up.weight = nn.Parameter(cut)
-    cut = distribute_tensor(net.down.weight.detach(), mesh, [Shard(1), Shard(0)])
-    net.down.weight = nn.Parameter(cut)
-    return net
-
-
-LAYOUTS = {
-    "fsdp": (fsdp, EVEN, None),
-    "fsdp, uneven": (fsdp, UNEVEN, None),
-    "fsdp, bfloat16": (fsdp, UNEVEN, torch.bfloat16),
-    "fsdp, float16": (fsdp, UNEVEN, torch.float16),
-    "fsdp, float64": (fsdp, UNEVEN, torch.float64),
-    "fsdp, kept whole": (fsdp_kept_whole, UNEVEN, None),
-    "fsdp, offloaded": (fsdp_offloaded, UNEVEN, None),
-    "fsdp, columns": (fsdp_columns, EVEN, None),
-    "tensor parallel": (tensor_parallel, EVEN, None),
-    "tensor parallel, uneven": (tensor_parallel, UNEVEN, None),
-    "tensor parallel, tie lost": (tensor_parallel_untied, UNEVEN, torch.bfloat16),
-    "distribute_tensor": (distributed, EVEN, None),
-    "distribute_tensor, uneven": (distributed, UNEVEN, torch.bfloat16),
-    "hsdp": (hsdp, EVEN, None),
-    "hsdp, uneven": (hsdp, UNEVEN, None),
-    "fsdp x tensor parallel": (fsdp_and_tensor_parallel, EVEN, None),
-    "fsdp x tensor parallel, uneven": (fsdp_and_tensor_parallel, UNEVEN, torch.bfloat16),
-    "two cuts of one axis, uneven": (both_axes, UNEVEN, None),
+_PLANS = {
+    even: lambda: planned_net(even),
+    uneven: lambda: planned_net(uneven),
+    Every: planned_every,
+    Mixture: planned_mixture,
+    normed: planned_normed,
 }
-NEEDS_FOUR = [name for name, (way, _, _) in LAYOUTS.items()
-              if way in (hsdp, fsdp_and_tensor_parallel, both_axes)]  # fmt: skip
-"""Ways over two mesh dimensions."""
 
 
-def names(world):
-    """The layouts that a world of this size can have."""
-    without = set(NEEDS_FOUR) if world % 2 or world < 4 else set()
-    if world == 3:  # FSDP cuts columns only evenly
-        without.add("fsdp, columns")
-    return [name for name in LAYOUTS if name not in without]
+@cache
+def planned(make):
+    """The plan of a net."""
+    return _PLANS[make]()
+
+
+def on_meta(make):
+    with torch.device("meta"):
+        return make()

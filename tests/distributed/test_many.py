@@ -1,6 +1,7 @@
 """Worlds far too large for a machine, one rank at a time; nothing can be communicated there."""
 
 from itertools import pairwise
+from math import prod
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from fanin._plan._shards import _chunk
 
 
 def ranks(some, world, hidden, *sizes):
-    found = answers("tests.distributed.many", ",".join(map(str, some)), world, hidden, *sizes)
-    if not all(found):
+    words = [",".join(map(str, numbers)) for numbers in (some, hidden)]
+    found = answers("tests.distributed.many", words[0], world, words[1], *sizes)
+    if not all(all(one.values()) for one in found):
         pytest.skip(f"torch {torch.__version__} does not cut so")
-    return found
+    return [[one[str(size)] for one in found] for size in hidden]
 
 
 @pytest.mark.slow
@@ -27,7 +29,7 @@ def ranks(some, world, hidden, *sizes):
 )
 def test_a_rank_among_a_thousand_draws_its_own_part(some, world, hidden, sizes):
     """Sampled ranks: what each holds is right, and no two hold one element of a sharded axis."""
-    found = ranks(some, world, hidden, *sizes)
+    found = ranks(some, world, [hidden], *sizes)[0]
     held = {name: [set(one[name]["held"]) for one in found] for name in found[0]}
     for one in found:
         assert all(parameter["right"] for parameter in one.values())
@@ -36,14 +38,30 @@ def test_a_rank_among_a_thousand_draws_its_own_part(some, world, hidden, sizes):
 
 
 @pytest.mark.slow
-def test_eight_ranks_with_uneven_cuts_hold_the_whole_together():
-    """8k + 1 rows on a 4 x 2 mesh, where torch's record of the cut is not what it stores."""
-    found = ranks(range(8), 8, 17, 4, 2)
-    for name in ("0.weight", "0.bias"):
-        assert all(one[name]["right"] for one in found)
-        assert sorted(i for one in found for i in one[name]["held"]) == list(
-            range(found[0][name]["of"])
-        )
+@pytest.mark.parametrize(
+    ("hidden", "sizes"),
+    [
+        ((9, 17, 57, 1001), (4, 2)),
+        ((27,), (4, 3)),
+        ((27,), (3, 4)),
+        ((38,), (4, 4)),
+        ((7,), (3, 2)),
+    ],
+    ids=str,
+)
+def test_ranks_with_uneven_cuts_hold_the_whole_together(hidden, sizes):
+    """FSDP over tensor parallelism, where torch's record of the cut is not what it stores.
+
+    8k + 1 rows on 4 x 2 give other shapes than recorded; in 27 on 3 x 4 and 38 on 4 x 4 a rank has
+    the shape on record, and other rows.
+    """
+    world = prod(sizes)
+    for found in ranks(range(world), world, hidden, *sizes):
+        for name in ("0.weight", "0.bias", "2.weight"):
+            assert all(one[name]["right"] for one in found)
+            assert sorted(i for one in found for i in one[name]["held"]) == list(
+                range(found[0][name]["of"])
+            )
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 8, 1000, 1024])

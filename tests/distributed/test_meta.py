@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 import fanin
 from fanin import FaninError
 from fanin._plan._materialize import _Bare, _refuse_forgotten
+from fanin._plan._view import View
 from fanin.initializers import Custom, Normal
 from fanin.recipes import Keep
 
@@ -279,7 +280,7 @@ def test_memory_that_nobody_fills_is_an_error_that_names_it():
     """The last net: whatever was given memory must be planned or rebuilt."""
     model = mlp()
     with pytest.raises(FaninError, match=r"2\.bias"):
-        _refuse_forgotten(model, [model[2].bias], [], _Bare({}))
+        _refuse_forgotten(View(model), [model[2].bias], [], _Bare({}))
 
 
 @pytest.mark.parametrize("swap", [False, True])

@@ -6,11 +6,12 @@ On torch's fake process group: rank 1 of 4, and nothing is transported.
 import pytest
 import torch
 import torch.distributed as dist
+from tests.distributed.nets import SEED, by_hand
 from tests.distributed.worker import local, materialize
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from torch.distributed.tensor.placement_types import _StridedShard
 from torch.nn.utils import parametrizations
@@ -96,13 +97,82 @@ def test_a_rank_outside_of_the_mesh_draws_nothing():
     assert held(tensor, "weight", by_fsdp=False).count == (0, 0)
 
 
-def test_a_sharded_parametrization_is_refused_by_name():
-    """A weight norm's direction and length cannot be found from a part of the weight."""
-    make = lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(8, 8)))
-    plan, model = planned(make), fully_shard(on_meta(make))
-    with pytest.raises(FaninError, match=r"0\.weight"):
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+@pytest.mark.filterwarnings("ignore:DTensor random operators")  # torch 2.6, on any CPU mesh
+def test_a_sharded_norm_that_a_hook_computes_is_refused_by_name():
+    """torch's older weight norm computes the weight from the parts, which here are shards."""
+    make = lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(8, 8)))
+    plan, model = planned(make), make()
+    cut_both = [distribute_tensor(one.detach(), mesh(4), [Shard(0)]) for one in kept(model)]
+    model[0].weight_g, model[0].weight_v = map(nn.Parameter, cut_both)
+    with pytest.raises(FaninError, match=r"(?s)parametrized in this way.*0\.weight"):
         materialize(plan, model)
-    assert all(one.device.type == "meta" for one in model.parameters())
+
+
+def kept(model):
+    return model[0].weight_g, model[0].weight_v
+
+
+def test_a_sharded_spectral_norm_is_drawn_as_the_whole_one():
+    """Its estimate of the largest singular value is made of the whole weight, in each process."""
+    make = lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(8, 8)))
+    torch.manual_seed(0)
+    whole, plan = make(), planned(make)
+    torch.manual_seed(0)
+    model = fully_shard(make())
+    plan.apply(whole, seed=SEED)
+    materialize(plan, model)
+    names = {name for name, _ in model.named_buffers()}
+    assert len(names) == 2
+    for name in names:
+        assert torch.equal(local(model.get_buffer(name)), whole.get_buffer(name))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(local(parameter), whole.get_parameter(name).chunk(WORLD)[RANK])
+
+
+def fsdp1(model, **more):
+    return FullyShardedDataParallel(model, device_id=torch.device("cpu"), **more)
+
+
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_a_parametrization_under_fsdp1_is_refused_by_name(use_orig_params):
+    """Its tensors are pieces of one flat parameter."""
+    make = lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(8, 8)))
+    plan, model = planned(make), fsdp1(make(), use_orig_params=use_orig_params)
+    with pytest.raises(FaninError, match=r"0\.parametrizations\.weight"):
+        materialize(plan, model)
+
+
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_a_model_that_fsdp1_holds_whole_at_the_moment_is_refused(use_orig_params):
+    """What is written to the gathered weights would be lost, or be stale."""
+    plan, model = planned(), fsdp1(net(), use_orig_params=use_orig_params)
+    with (
+        FullyShardedDataParallel.summon_full_params(model),
+        pytest.raises(FaninError, match="at the moment"),
+    ):
+        materialize(plan, model)
+
+
+def test_a_tie_that_fsdp1_undid_is_refused():
+    """FSDP1 holds each unit's parameters in a memory of its own."""
+    plan, model = planned(Tied), Tied()
+    model.second.weight = nn.Parameter(model.first.weight.detach().clone())
+    with pytest.raises(FaninError, match="ties differ"):
+        materialize(plan, fsdp1(model, use_orig_params=True))
+
+
+def test_a_record_of_fsdp1_that_is_not_what_it_holds_is_refused():
+    """Its attributes are torch's own business, and may change."""
+    plan, model = planned(), fsdp1(net(), use_orig_params=True)
+    flat = model._handle.flat_param
+    first = next(one for one in flat._shard_param_infos if one.in_shard)
+    moved = first._replace(offset_in_shard=first.offset_in_shard + 1)
+    flat._shard_param_infos = tuple(
+        moved if one is first else one for one in flat._shard_param_infos
+    )
+    with pytest.raises(FaninError, match="on record"):
+        materialize(plan, model)
 
 
 class Tied(nn.Module):
@@ -194,3 +264,27 @@ def test_replicated_and_plain_tensors_are_drawn_whole():
     plan.apply(whole, seed=1)
     for name, parameter in model.named_parameters():
         assert torch.equal(local(parameter), whole.get_parameter(name))
+
+
+def test_functions_for_one_parameter_fill_what_is_held_of_it():
+    """As torchtitan's `init_states` calls them after `fully_shard`; user functions too."""
+    make = lambda: nn.Sequential(nn.Embedding(8, 8, padding_idx=3), nn.Linear(8, 12))
+    plan = fanin.plan(make(), torch.arange(6)).replace({"1.bias": Custom(by_hand)})
+    whole, model = make(), fully_shard(on_meta(make))
+    plan.apply(whole, seed=SEED)
+    model.to_empty(device="cpu")
+    for path in ("0", "1"):
+        for name, fill in plan.param_init(path, seed=SEED).items():
+            with torch.no_grad():
+                fill(getattr(model[int(path)], name))
+    for name, parameter in model.named_parameters():
+        rows = whole.get_parameter(name).chunk(WORLD)[RANK]
+        assert torch.equal(local(parameter), rows), name
+
+
+def test_a_function_for_a_parameter_whose_cut_it_cannot_know_refuses():
+    """FSDP over tensor parallelism, uneven: the tensor does not say who cut it."""
+    tensor = cut((2, 8), [_StridedShard(0, split_factor=2), Shard(0)], mesh(2, 2), (9, 8))
+    fill = fanin.plan(nn.Sequential(nn.Linear(8, 9)), torch.randn(2, 8)).param_init("0", seed=1)
+    with pytest.raises(FaninError, match="how this tensor was cut"):
+        fill["weight"](tensor)

@@ -9,18 +9,20 @@ import warnings
 
 import torch
 import torch.distributed as dist
-from tests.distributed.nets import LAYOUTS, SEED, Net, names, on_meta, planned
+from tests.distributed.layouts import LAYOUTS, names
+from tests.distributed.nets import NOT_EXACT, SEED, on_meta, planned
 from tests.distributed.processes import forked
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
 from fanin._plan._materialize import materialized
 
-NOT_EXACT = "square.weight"
-"""Orthogonal: a product of matrices."""
+PREFIXES = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Of wrappers; no module of the nets here has such a name itself."""
 
 
-def materialize(plan, model, *, dtype=None, seed=SEED, device="cpu", allow_unclaimed=False):
+def materialize(plan, model, *, seed=SEED, device="cpu", dtype=None, allow_unclaimed=False, **more):
     return materialized(
         plan.entries,
         model,
@@ -29,22 +31,31 @@ def materialize(plan, model, *, dtype=None, seed=SEED, device="cpu", allow_uncla
         seed=seed,
         allow_unclaimed=allow_unclaimed,
         plan=plan.checksum,
+        **more,
     )
 
 
-def whole(plan, sizes, dtype):
+def clean(name):
+    return ".".join(part for part in name.split(".") if part not in PREFIXES)
+
+
+def parameters(model):
+    return {clean(name): parameter for name, parameter in model.named_parameters()}
+
+
+def whole(make, dtype):
     """The net of one process: what every layout must hold."""
-    net = Net(**sizes)
+    net = make()
     if dtype is not None:
         for parameter in net.parameters():
             parameter.data = parameter.data.to(dtype)
-    plan.apply(net, seed=SEED)
-    return net
+    planned(make).apply(net, seed=SEED)
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
-def numbered(sizes):
+def numbered(make):
     """A net whose entries say where they are: what torch's sharding leaves is then seen."""
-    net = Net(**sizes)
+    net = make()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape))
@@ -52,7 +63,7 @@ def numbered(sizes):
 
 
 def same(name, found, wanted):
-    if name == NOT_EXACT:
+    if any(word in name for word in NOT_EXACT):
         step = torch.finfo(wanted.dtype).eps
         return torch.allclose(found.double(), wanted.double(), rtol=0, atol=max(1e-6, step))
     return found.dtype == wanted.dtype and torch.equal(found, wanted)
@@ -64,41 +75,56 @@ def local(tensor):
 
 @torch.no_grad()
 def record(name):
-    shard, sizes, dtype = LAYOUTS[name]
-    plan = planned(sizes)
-    reference = whole(plan, sizes, dtype)
-    wanted = {**dict(reference.named_parameters()), **dict(reference.named_buffers())}
+    layout = LAYOUTS[name]
+    wanted = whole(layout.make, layout.dtype)
     try:
-        net, places = shard(on_meta(sizes)), dict(shard(numbered(sizes)).named_parameters())
+        net = layout.way(layout.make() if layout.built else on_meta(layout.make))
+        places = parameters(layout.way(numbered(layout.make)))
     except NotImplementedError as error:  # torch 2.6 does not cut uneven axes twice
         return {"refused": str(error)}
-    state = torch.get_rng_state()
+    wrong, state = [], torch.get_rng_state()
+    states = {"filled"}
     with CommDebugMode() as traffic:
-        receipt = materialize(plan, net, dtype=dtype)
-    wrong, gathered, sharded = [], 0, 0
+        if not layout.filled:
+            receipt = materialize(planned(layout.make), net, dtype=layout.dtype)
+            states = {stamp.state for stamp in receipt.tensors}
     if traffic.get_total_counts() or not torch.equal(state, torch.get_rng_state()):
         wrong.append("it communicated, or drew from torch's generator")
-    for parameter, tensor in (*net.named_parameters(), *net.named_buffers()):
-        value = wanted[parameter]
-        if not isinstance(tensor, DTensor):
-            wrong += [] if same(parameter, tensor, value) else [f"{parameter}: {tensor}"]
-            continue
-        sharded += 1
-        here = local(places[parameter]).long()
-        if not same(parameter, local(tensor), value.flatten()[here.flatten()].view(here.shape)):
-            wrong.append(f"{parameter}: the shard")
-        if is_told_right_by_torch(tensor):
-            gathered += 1
-            if not same(parameter, tensor.full_tensor(), value):
-                wrong.append(f"{parameter}: gathered")
-    if net.head.weight is not net.table.weight:
+    found = parameters(net)
+    if "head.weight" in wanted.keys() & found.keys():
         wrong.append("the tie is lost")
-    return {
-        "wrong": wrong,
-        "gathered": gathered,
-        "sharded": sharded,
-        "states": sorted({stamp.state for stamp in receipt.tensors}),
-    }
+    wrong += [f"{one}: here" for one in found if not is_right_here(one, found, places, wanted)]
+    gathered = wrong_of_gathered(net, found, wanted, wrong)
+    sharded = sum(isinstance(tensor, DTensor) for tensor in found.values())
+    return {"wrong": wrong, "gathered": gathered, "sharded": sharded, "states": sorted(states)}
+
+
+def is_right_here(name, found, places, wanted):
+    """Whether what is held is what torch, cutting numbers, left in its place."""
+    if name.endswith("_flat_param"):
+        return True
+    here = local(places[name]).long()
+    value = wanted[name].flatten()[here.flatten()].view(here.shape)
+    return same(name, local(found[name]), value)
+
+
+def wrong_of_gathered(net, found, wanted, wrong):
+    """How many tensors torch gathered; what is wrong with them joins ``wrong``."""
+    if isinstance(net, FullyShardedDataParallel):
+        with FullyShardedDataParallel.summon_full_params(net, writeback=False):
+            all_of_it = {name: one.clone() for name, one in parameters(net).items()}
+    else:
+        all_of_it = {
+            name: tensor.full_tensor()
+            for name, tensor in found.items()
+            if isinstance(tensor, DTensor) and is_told_right_by_torch(tensor)
+        }
+    gathered = len(all_of_it)
+    all_of_it |= {clean(name): buffer for name, buffer in net.named_buffers()}
+    wrong += [
+        f"{one}: whole" for one, value in all_of_it.items() if not same(one, value, wanted[one])
+    ]
+    return gathered
 
 
 def is_told_right_by_torch(tensor):
@@ -110,19 +136,19 @@ def is_told_right_by_torch(tensor):
     )
 
 
-def all_layouts(rank, world, store):
+def all_layouts(rank, world, store, only):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    found = {name: record(name) for name in names(world)}
+    found = {name: record(name) for name in only or names(world)}
     dist.barrier()
     return found
 
 
-def main(world, store):
+def main(world, store, *only):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ranks = range(int(world))
-    found = forked(lambda rank: all_layouts(rank, int(world), store), ranks, at_once=int(world))
-    sys.stdout.write(json.dumps(found))
+    run = lambda rank: all_layouts(rank, int(world), store, only)
+    sys.stdout.write(json.dumps(forked(run, ranks, at_once=int(world))))
 
 
 if __name__ == "__main__":

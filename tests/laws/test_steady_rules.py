@@ -263,6 +263,25 @@ def test_the_weights_of_a_branch_share_one_over_the_root_of_the_number_of_branch
     assert factors == pytest.approx(dict.fromkeys(factors, share))
 
 
+@pytest.mark.parametrize(("inner", "paired"), [(3, False), (4, True)])
+def test_a_run_in_a_branch_is_paired_from_five_weights_on(inner, paired):
+    """The run of the first branch has in it what made the stream, so that it counts longer."""
+    sites = [
+        replace(one, activation="relu", activation_after="relu") for one in residual_net(4, inner)
+    ]
+    choose = steady.for_model(sites)
+    inside = next(one for one in sites if one.name == "1.1.weight")
+    assert isinstance(choose(inside).initializer, LooksLinear) == paired
+
+
+def test_a_readout_has_outputs_of_unit_size_unless_a_norm_is_right_before_it():
+    """After a norm, as in a transformer, that is too loud: torch has a third of the variance."""
+    unit = drawn(site("readout", activation="relu", plain_depth=DEEP - 1))
+    assert unit == VarianceScaling(1.0)
+    normalized = drawn(site("readout", normalized_input=True, plain_depth=1))
+    assert normalized.std(SQUARE) == pytest.approx(1 / sqrt(3) / 8)
+
+
 def test_a_writer_seen_alone_takes_the_whole_factor():
     """Without the other sites nobody shares it."""
     place = Residual(stream=1, index=2, count=16)

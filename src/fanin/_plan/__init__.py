@@ -11,8 +11,11 @@ from fanin._plan._entry import Entry, Unclaimed
 from fanin._plan._make import initialize, plan, plan_from_sites
 from fanin._plan._plan import Plan
 from fanin._plan._receipt import Receipt, Stamp
+from fanin._plan._stored import Checkpoint
+from fanin._plan._verification import Verification
 
 __all__ = [
+    "Checkpoint",
     "Coverage",
     "Difference",
     "Entry",
@@ -20,6 +23,7 @@ __all__ = [
     "Receipt",
     "Stamp",
     "Unclaimed",
+    "Verification",
     "initialize",
     "plan",
     "plan_from_sites",

@@ -36,11 +36,13 @@ def memory(
     try:
         for owner, name, other, its_name in ties:
             setattr(owner, name, getattr(other, its_name))
-        _move(model, lambda tensor: _with_memory(tensor, device, dtype))
+        if bare:
+            _move(model, lambda tensor: _with_memory(tensor, device, dtype))
         yield [table[name] for table, name, _ in bare]
     except BaseException:
         back = {id(table[name]): was for table, name, was in bare}
-        _move(model, lambda tensor: _without(tensor, back.get(id(tensor))))
+        if back:
+            _move(model, lambda tensor: _without(tensor, back.get(id(tensor))))
         for owner, name, parameter in untied:
             setattr(owner, name, parameter)
         raise

@@ -1,6 +1,6 @@
 """One line of a plan: a parameter, what is decided for it, why, and by whom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Literal, TypeAlias, final
@@ -11,7 +11,16 @@ from fanin._site import Site
 from fanin.initializers import Initializer, ScaledOutputs
 from fanin.recipes import Choice, Keep
 
-__all__ = ["DecidedBy", "Entry", "Factor", "State", "Unclaimed", "require_mapping"]
+__all__ = [
+    "DecidedBy",
+    "Entry",
+    "Factor",
+    "State",
+    "Unclaimed",
+    "by_name",
+    "require_mapping",
+    "scaled",
+]
 
 DecidedBy = Literal["recipe", "rule", "kept start", "nobody"]
 State = Literal["filled", "kept", "unclaimed"]
@@ -141,6 +150,33 @@ class Entry:
         )
         scaled.check()
         return scaled
+
+
+def by_name(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """The entries by all their names; raises where two of them have one."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        for name in (*entry.names, *entry.site.stored):
+            if found.setdefault(name, entry) is not entry:
+                raise FaninError(
+                    "two entries of a plan own one tensor",
+                    where=name,
+                    found=f"the entries {found[name].name} and {entry.name}",
+                    fix="give one site for each tensor, with its other names in `tied`",
+                )
+    return found
+
+
+def scaled(
+    entries: Sequence[Entry], factors: Mapping[str, Factor], measured: Mapping[str, float]
+) -> tuple[Entry, ...]:
+    """``entries``, those that have a factor multiplied by it."""
+    return tuple(
+        entry.scaled(factors[entry.name], measured.get(entry.name))
+        if entry.name in factors
+        else entry
+        for entry in entries
+    )
 
 
 def require_mapping(factors: object) -> None:

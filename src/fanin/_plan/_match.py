@@ -9,38 +9,38 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from fanin._errors import FaninError, nearest
 from fanin._plan._entry import Entry
-from fanin._trace._names import Tensors, tensors_of
+from fanin._plan._view import View, require_model
+from fanin._trace._names import Tensors
 
 __all__ = ["Pair", "matched"]
 
 Pair: TypeAlias = tuple[Entry, Tensors]
 
 
-def matched(entries: Sequence[Entry], model: nn.Module, *, ties: bool = True) -> list[Pair]:
+def matched(
+    entries: Sequence[Entry], model: nn.Module, *, ties: bool = True, view: View | None = None
+) -> list[Pair]:
     """Each entry with its tensor.
 
     A kept buffer that the model does not have now, and a buffer that is not in the plan, are left
     out: models make buffers when they run. Without ``ties`` a tensor of the plan may be several of
-    the model, as it is after a move to the meta device, and comes with each.
+    the model, as it is after a move to the meta device, and comes with each. A ``view`` says by
+    which names the model is looked at, and whether it is a part, which may lack names.
 
     Raises:
         FaninError: where names, shapes or ties of parameters differ.
     """
-    if not isinstance(model, nn.Module):
-        raise FaninError(
-            "this is not a model",
-            where="the plan's model",
-            found=f"a {type(model).__name__}",
-            fix="give a torch.nn.Module",
-        )
+    require_model(model)
     _refuse_lazy(model)
-    targets = tensors_of(model)
+    seen = View(model) if view is None else view
+    targets = seen.tensors()
     by_name = {name: target for target in targets for name in (target.name, *target.tied)}
-    pairs = list(_pairs(entries, by_name))
+    pairs = list(_pairs(entries, by_name, part=seen.part))
     for entry, target in pairs:
-        if ties and not target.is_buffer and set(entry.names) != {target.name, *target.tied}:
-            raise _other_ties(entry, target, by_name)
-        _require_shape(entry, target)
+        names = {name for name in entry.names if name in by_name or not seen.part}
+        if ties and not target.is_buffer and names != {target.name, *target.tied}:
+            raise _other_ties(entry, target, by_name, names)
+        _require_shape(entry, target, seen.shape(target))
     planned = {id(target) for _, target in pairs}
     for target in targets:
         if id(target) not in planned and not target.is_buffer:
@@ -59,17 +59,18 @@ def _refuse_lazy(model: nn.Module) -> None:
             )
 
 
-def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors]) -> Iterator[Pair]:
+def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors], *, part: bool) -> Iterator[Pair]:
     for entry in entries:
         found = {id(by_name[name]): by_name[name] for name in entry.names if name in by_name}
         if found:
             yield from ((entry, target) for target in found.values())
-        elif entry.site.role != "buffer" or entry.state == "filled":
+        elif not part and (entry.site.role != "buffer" or entry.state == "filled"):
             raise FaninError(
                 "the plan is of another model",
                 where=entry.name,
                 found="it is in the plan, and the model has no such parameter",
-                fix=f"make a plan of this model; nearest there: {nearest(entry.name, by_name)}",
+                fix=f"make a plan of this model; nearest there: {nearest(entry.name, by_name)}; "
+                "where it is one part of the planned model: plan.materialize(part=True)",
             )
 
 
@@ -83,24 +84,25 @@ def _not_planned(target: Tensors, entries: Sequence[Entry]) -> FaninError:
     )
 
 
-def _require_shape(entry: Entry, target: Tensors) -> None:
+def _require_shape(entry: Entry, target: Tensors, shape: tuple[int, ...]) -> None:
     if entry.state != "filled":
         return
-    tensor = target.tensors[0]
     layout = entry.site.layout
     # What a parametrization takes, it says itself.
     is_whole = layout is not None and not is_parametrized(target.owner, target.local)
-    if layout is not None and is_whole and tuple(tensor.shape) != layout.shape:
+    if layout is not None and is_whole and shape != layout.shape:
         raise FaninError(
             "the parameter has another shape than planned",
             where=entry.name,
-            found=f"{tuple(tensor.shape)}, planned {layout.shape}",
+            found=f"{shape}, planned {layout.shape}",
             fix="make a plan of this model",
         )
 
 
-def _other_ties(entry: Entry, target: Tensors, by_name: dict[str, Tensors]) -> FaninError:
-    apart = [name for name in entry.names if by_name.get(name) is not target]
+def _other_ties(
+    entry: Entry, target: Tensors, by_name: dict[str, Tensors], names: set[str]
+) -> FaninError:
+    apart = [name for name in entry.names if name in names and by_name.get(name) is not target]
     if apart:
         found = f"{entry.name} and {apart[0]} are one tensor in the plan, and two in the model"
     else:

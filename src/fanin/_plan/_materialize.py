@@ -2,30 +2,36 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from torch import Tensor, nn
 
 from fanin._errors import FaninError
-from fanin._fill import Job, is_computed, kept_for, refresh, said_of, wanted_for
+from fanin._fill import Job, is_computed, kept_for, refresh, said_of
 from fanin._plan._allocate import Tie, memory, on_meta
-from fanin._plan._apply import drawn_into, draws_alone, refuse_uncalibrated, require_range
+from fanin._plan._apply import draws_alone, refuse_uncalibrated, require_range
 from fanin._plan._coverage import refuse_unclaimed
 from fanin._plan._entry import Entry
 from fanin._plan._match import Pair, matched
 from fanin._plan._measure import checksum
 from fanin._plan._memory import refuse_shared_memory
+from fanin._plan._missing import Loading
+from fanin._plan._parametrized import require_known, wanted_here
 from fanin._plan._part import Part
 from fanin._plan._rebuild import rebuilt
 from fanin._plan._receipt import Receipt, Stamp
-from fanin._plan._shards import held, is_sharded, local_of, owners, resharded
-from fanin._trace._names import Tensors, tensors_of
+from fanin._plan._shards import held, is_sharded, local_of, resharded
+from fanin._plan._stored import Checkpoint
+from fanin._plan._view import View, require_model
+from fanin._trace._names import Tensors
 from fanin._version import __version__
 from fanin.initializers._base import take_region, take_seed
 from fanin.initializers._target import has_no_data, require_writable
 
 __all__ = ["materialized"]
+
+_NOTHING: Final = Loading({})
 
 
 def materialized(
@@ -37,27 +43,45 @@ def materialized(
     seed: int,
     allow_unclaimed: bool,
     plan: str,
+    part: bool = False,
+    names: Mapping[str, str] | None = None,
+    missing_from: Checkpoint | None = None,
+    allow_unexpected: bool = False,
 ) -> Receipt:
     """Give ``model`` memory and fill it by ``entries``; see `Plan.materialize`."""
     number = _checked_seed(seed)
     _require_dtype(dtype)
+    require_model(model)
+    fsdp = resharded(model)
+    view = View.of(model, part=part, names=names)
+    loading = Loading.of(
+        missing_from, entries, view, allow_unexpected=allow_unexpected, fsdp=fsdp, dtype=dtype
+    )
+    entries = loading.rest(entries)
     refuse_unclaimed(entries, allow_unclaimed=allow_unclaimed)
     refuse_uncalibrated(entries)
-    fsdp = resharded(model) if isinstance(model, nn.Module) else set()
-    pairs = matched(entries, model, ties=False)
-    _require_drawable(pairs, dtype)
-    parts = {entry.name: Part.of(entry, target, fsdp) for entry, target in pairs if _drawn(entry)}
-    ties = list(_lost_ties(pairs, model, fsdp))
+    pairs = matched(entries, model, ties=False, view=view)
+    _require_drawable(pairs, dtype, view)
+    parts = {
+        entry.name: Part.of(entry, target, fsdp, view.piece(target))
+        for entry, target in pairs
+        if _drawn(entry)
+    }
+    ties = list(_lost_ties(pairs, view, fsdp))
     if not ties:
-        matched(entries, model)
-    bare = _Bare.of(pairs, model, allow_unclaimed=allow_unclaimed)
+        matched(entries, model, view=view)
+    bare = _Bare.of(pairs, view, loading, allow_unclaimed=allow_unclaimed)
     with memory(model, ties, device=device, dtype=dtype) as made, torch.no_grad():
-        pairs = matched(entries, model)
-        _refuse_forgotten(model, made, pairs, bare)
-        bare.write(model, fsdp)
-        through = _write(pairs, parts, number)
-        stamps = tuple(_stamps(model, pairs, parts, through, bare))
-    return Receipt(number, __version__, str(torch.__version__), plan, stamps)
+        pairs = matched(entries, model, view=view)
+        _refuse_forgotten(view, made, pairs, bare)
+        aside = loading.rows_aside(view, number)
+        bare.write(view, fsdp)
+        through = _write(pairs, parts, number, fsdp)
+        loading.write(view, number, aside)
+        stamps = [*_stamps(view, pairs, parts, through, bare), *_absent(entries, pairs, view)]
+        all_stamps = loading.stamped(stamps, view)
+    versions = __version__, str(torch.__version__)
+    return Receipt(number, *versions, plan, all_stamps, loading.unexpected)
 
 
 def _checked_seed(seed: object) -> int:
@@ -85,7 +109,7 @@ def _drawn(entry: Entry) -> bool:
     return entry.state == "filled"
 
 
-def _require_drawable(pairs: Sequence[Pair], dtype: torch.dtype | None) -> None:
+def _require_drawable(pairs: Sequence[Pair], dtype: torch.dtype | None, view: View) -> None:
     """Raise FaninError for what could not be filled, before anything is changed."""
     for entry, target in pairs:
         for tensor in target.tensors:
@@ -95,13 +119,8 @@ def _require_drawable(pairs: Sequence[Pair], dtype: torch.dtype | None) -> None:
         entry.check()
         first = target.tensors[0]
         computed = is_computed(target.owner, target.local)
-        if computed and any(map(is_sharded, target.tensors)):
-            raise FaninError(
-                "a parametrized tensor cannot be filled where it is sharded",
-                where=entry.name,
-                found=f"{len(target.tensors)} tensors in its place, each a part",
-                fix="materialize the model first, and shard it then",
-            )
+        if computed:
+            require_known(entry.name, target, is_flat=view.piece(target) is not None)
         with said_of(entry.name):
             for tensor in target.tensors if not computed else ():
                 require_writable(local_of(tensor))
@@ -121,21 +140,24 @@ def _require_kind(name: str, tensor: Tensor) -> None:
         )
 
 
-def _lost_ties(pairs: Sequence[Pair], model: nn.Module, fsdp: set[int]) -> Iterator[Tie]:
+def _lost_ties(pairs: Sequence[Pair], view: View, fsdp: set[int]) -> Iterator[Tie]:
     """What is one tensor in the plan and several in the model, as a move to meta leaves it."""
     first: dict[str, Tensors] = {}
     for entry, target in pairs:
         one = first.setdefault(entry.name, target)
         if one is target or target.is_buffer:
             continue
-        _require_tieable(entry, one, target, fsdp)
-        for module in model.modules():
+        is_flat = view.piece(one) is not None or view.piece(target) is not None
+        _require_tieable(entry, one, target, fsdp, is_flat=is_flat)
+        for module in view.model.modules():
             for name, parameter in module._parameters.items():  # noqa: SLF001 - its own
                 if parameter is target.tensors[0]:
                     yield module, name, one.owner, one.local
 
 
-def _require_tieable(entry: Entry, one: Tensors, other: Tensors, fsdp: set[int]) -> None:
+def _require_tieable(
+    entry: Entry, one: Tensors, other: Tensors, fsdp: set[int], *, is_flat: bool
+) -> None:
     first, second = one.tensors[0], other.tensors[0]
     alike = (
         first.shape == second.shape
@@ -145,7 +167,7 @@ def _require_tieable(entry: Entry, one: Tensors, other: Tensors, fsdp: set[int])
     )
     is_bare = on_meta(first) and on_meta(second)
     is_drawn = _drawn(entry) and is_sharded(first) and is_sharded(second)
-    is_managed = id(one.owner) in fsdp or id(other.owner) in fsdp
+    is_managed = is_flat or id(one.owner) in fsdp or id(other.owner) in fsdp
     is_plain = not one.stored and not other.stored
     if not (alike and is_plain and (is_bare or is_drawn)) or is_managed:
         raise FaninError(
@@ -162,25 +184,33 @@ class _Bare:
     """The tensors without memory that are not drawn, and the values they get; None for unknown."""
 
     values: Mapping[str, Tensor | None]
+    loading: Loading = _NOTHING
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], model: nn.Module, *, allow_unclaimed: bool) -> "_Bare":
+    def of(
+        cls, pairs: Sequence[Pair], view: View, loading: Loading, *, allow_unclaimed: bool
+    ) -> "_Bare":
         """As their modules fill them; an error names those whose values nobody knows."""
         planned = {name: entry for entry, _ in pairs for name in entry.names}
         values: dict[str, Tensor | None] = {}
-        for target in tensors_of(model):
+        for target in view.tensors():
             entry = planned.get(target.name)
-            if any(map(on_meta, target.tensors)) and (entry is None or not _drawn(entry)):
+            is_drawn = entry is not None and _drawn(entry)
+            if any(map(on_meta, target.tensors)) and not is_drawn and not loading.has(target):
                 _require_kind(target.name, target.tensors[0])
                 values[target.name] = rebuilt(target, entry and entry.site)
         unknown = [name for name, value in values.items() if value is None]
         if unknown and not allow_unclaimed:
             raise _unknown(unknown)
-        return cls(values)
+        return cls(values, loading)
 
-    def write(self, model: nn.Module, fsdp: set[int]) -> None:
+    def knows(self, target: Tensors) -> bool:
+        """Whether it is written, or known to be unknown."""
+        return target.name in self.values or self.loading.has(target)
+
+    def write(self, view: View, fsdp: set[int]) -> None:
         """The values that are known, each process its part."""
-        for target in tensors_of(model):
+        for target in view.tensors():
             value = self.values.get(target.name)
             if value is not None:
                 tensor = target.tensors[0]
@@ -204,14 +234,14 @@ def _unknown(names: Sequence[str]) -> FaninError:
 
 
 def _refuse_forgotten(
-    model: nn.Module, made: Sequence[Tensor], pairs: Sequence[Pair], bare: _Bare
+    view: View, made: Sequence[Tensor], pairs: Sequence[Pair], bare: _Bare
 ) -> None:
     """Raise FaninError for what was given memory and that nobody fills."""
     known = {id(tensor) for _, target in pairs for tensor in target.tensors}
-    known |= {id(one.tensors[0]) for one in tensors_of(model) if one.name in bare.values}
+    known |= {id(one.tensors[0]) for one in view.tensors() if bare.knows(one)}
     forgotten = {id(tensor) for tensor in made} - known
     if forgotten:
-        named = [*model.named_parameters(), *model.named_buffers()]
+        named = [*view.model.named_parameters(), *view.model.named_buffers()]
         raise FaninError(
             "these tensors had no memory, and nobody fills them",
             where="plan.materialize",
@@ -220,7 +250,9 @@ def _refuse_forgotten(
         )
 
 
-def _write(pairs: Sequence[Pair], parts: Mapping[str, Part], seed: int) -> dict[str, list[Tensor]]:
+def _write(
+    pairs: Sequence[Pair], parts: Mapping[str, Part], seed: int, fsdp: set[int]
+) -> dict[str, list[Tensor]]:
     """First what code of the user's draws, beside the model; then the rest, in place."""
     ready: list[tuple[Tensor, Tensor]] = []
     through: dict[str, list[Tensor]] = {}
@@ -232,9 +264,8 @@ def _write(pairs: Sequence[Pair], parts: Mapping[str, Part], seed: int) -> dict[
         part, local = parts[entry.name], local_of(target.tensors[0])
         if is_computed(target.owner, target.local):
             job = Job(target.owner, target.local, part.draw)
-            value = drawn_into(job.stored.new_empty(job.shape), part.draw, seed)
-            through[entry.name] = wanted_for(job, value)
-            ready += zip(job.kept, through[entry.name], strict=True)
+            through[entry.name] = wanted_here(target, part.draw, seed, fsdp)
+            ready += zip(map(local_of, job.kept), through[entry.name], strict=True)
             jobs.append(job)
         elif draws_alone(part.draw.initializer):
             in_place.append((part, local))
@@ -250,7 +281,7 @@ def _write(pairs: Sequence[Pair], parts: Mapping[str, Part], seed: int) -> dict[
 
 
 def _stamps(
-    model: nn.Module,
+    view: View,
     pairs: Sequence[Pair],
     parts: Mapping[str, Part],
     through: Mapping[str, list[Tensor]],
@@ -258,11 +289,11 @@ def _stamps(
 ) -> Iterator[Stamp]:
     """The stamps of what this process holds; raises where it is not what the plan says."""
     filled = sum(_drawn(entry) for entry, _ in pairs)
-    comparisons = filled * owners(tensor for _, target in pairs for tensor in target.tensors)
+    comparisons = filled * view.processes(target for _, target in pairs)
     for entry, target in pairs:
         local = [local_of(tensor) for tensor in target.tensors]
         if entry.name in through:
-            kept = kept_for(target.owner, target.local)
+            kept = map(local_of, kept_for(target.owner, target.local))
             assert all(map(torch.equal, kept, through[entry.name]))  # noqa: S101 - just copied
             yield Stamp(entry.name, "filled", checksum(local))
         elif _drawn(entry):
@@ -271,7 +302,15 @@ def _stamps(
             state = "unclaimed" if bare.is_unknown(target.name) else entry.state
             yield Stamp(entry.name, state, checksum(local))
     planned = {name for entry, _ in pairs for name in entry.names}
-    for target in tensors_of(model):
+    for target in view.tensors():
         if target.name in bare.values and target.name not in planned:
             state = "unclaimed" if bare.is_unknown(target.name) else "kept"
             yield Stamp(target.name, state, checksum([local_of(target.tensors[0])]))
+
+
+def _absent(entries: Sequence[Entry], pairs: Sequence[Pair], view: View) -> Iterator[Stamp]:
+    """What of the plan is not in this part of the model; parts alone have such."""
+    present = {entry.name for entry, _ in pairs}
+    for entry in entries if view.part else ():
+        if entry.name not in present:
+            yield Stamp(entry.name, "absent", None)

@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 from fanin._errors import FaninError, nearest
 from fanin._plan import _json
-from fanin._plan._apply import applied
+from fanin._plan._apply_rest import applied_rest
 from fanin._plan._coverage import Coverage, coverage_of
 from fanin._plan._difference import Difference, difference
-from fanin._plan._entry import Entry, Factor, require_mapping
+from fanin._plan._entry import Entry, Factor, by_name, require_mapping, scaled
 from fanin._plan._explain import explained, explained_all, matching
 from fanin._plan._html import plan_html
 from fanin._plan._materialize import materialized
-from fanin._plan._print import plan_text
+from fanin._plan._print import plan_text, plan_title
+from fanin._plan._proof import proven
 from fanin._plan._receipt import Receipt
 from fanin._plan._rules import RuleKey, RuleValue, replaced
+from fanin._plan._stored import Checkpoint
 from fanin._plan._streaming import Filling, fillings, left_out, streamed
+from fanin._plan._verification import Verification
 from fanin._site import Site
 from fanin.initializers._base import take_seed
 
@@ -57,17 +60,7 @@ class Plan:
     _by_name: Mapping[str, Entry] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_name: dict[str, Entry] = {}
-        for entry in self.entries:
-            for name in (*entry.names, *entry.site.stored):
-                if by_name.setdefault(name, entry) is not entry:
-                    raise FaninError(
-                        "two entries of a plan own one tensor",
-                        where=name,
-                        found=f"the entries {by_name[name].name} and {entry.name}",
-                        fix="give one site for each tensor, with its other names in `tied`",
-                    )
-        object.__setattr__(self, "_by_name", by_name)
+        object.__setattr__(self, "_by_name", by_name(self.entries))
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of this name, of a tied name, or of a name under which its parts are stored."""
@@ -131,7 +124,13 @@ class Plan:
         return replace(self, entries=replaced(self.entries, rules), receipt=None)
 
     def apply(
-        self, model: nn.Module, *, seed: int | None = None, allow_unclaimed: bool = False
+        self,
+        model: nn.Module,
+        *,
+        seed: int | None = None,
+        allow_unclaimed: bool = False,
+        missing_from: Checkpoint | None = None,
+        allow_unexpected: bool = False,
     ) -> Receipt:
         """Each filled tensor of ``model`` becomes its draw for (seed, name), in place, once.
 
@@ -141,16 +140,24 @@ class Plan:
         generators stay as they are; without a ``seed`` one number is taken from torch's.
         On the meta device nothing is drawn, and the receipt says so.
 
+        ``missing_from``: a state dict, or the path of a checkpoint. What it has is copied, kept
+        tensors too, and only the rest is drawn; of an embedding or readout that has fewer rows
+        there, the new rows. Names that the model does not have are an error, or listed on the
+        receipt with ``allow_unexpected``.
+
         Raises:
             FaninError: for another model than planned, what cannot be written, what is not yet
-                calibrated, and unclaimed tensors unless ``allow_unclaimed``; nothing is written
-                then. Also where the verification fails, which names the tensor.
+                calibrated, unclaimed tensors unless ``allow_unclaimed``, and other shapes or kinds
+                of numbers in a checkpoint; nothing is written then. Also where the verification
+                fails, which names the tensor.
         """
-        return applied(
+        return applied_rest(
             self.entries,
             model,
+            missing_from,
             seed=seed,
             allow_unclaimed=allow_unclaimed,
+            allow_unexpected=allow_unexpected,
             plan=self.checksum,
         )
 
@@ -162,6 +169,10 @@ class Plan:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         allow_unclaimed: bool = False,
+        part: bool = False,
+        names: Mapping[str, str] | None = None,
+        missing_from: Checkpoint | None = None,
+        allow_unexpected: bool = False,
     ) -> Receipt:
         """Each tensor of ``model`` without memory gets it, and each filled one its draw.
 
@@ -173,6 +184,9 @@ class Plan:
         Tensors that have memory stay the same objects. Kept tensors without values come from
         their modules' ``reset_parameters`` or ``reset_running_stats``, run on a twin; one that
         nobody knows is an error, or NaN and ``unclaimed`` in the receipt with ``allow_unclaimed``.
+        ``part``: the model may lack names of the plan, as a stage of a pipeline does; they are
+        ``absent`` in the receipt. ``names={"0": "layers.7"}``: what is under ``0`` in the model is
+        ``layers.7`` in the plan. ``missing_from`` is as of `apply`; each process reads its part.
         The receipt is of what this process holds.
 
         Raises:
@@ -195,7 +209,30 @@ class Plan:
             seed=seed,
             allow_unclaimed=allow_unclaimed,
             plan=self.checksum,
+            part=part,
+            names=names,
+            missing_from=missing_from,
+            allow_unexpected=allow_unexpected,
         )
+
+    def verify(
+        self,
+        model: nn.Module | Checkpoint,
+        *,
+        seed: int,
+        part: bool = False,
+        names: Mapping[str, str] | None = None,
+    ) -> Verification:
+        """Whether ``model`` is the draw of this plan for ``seed``, bit for bit; nothing is written.
+
+        Each process draws what it holds, a small part at a time, and compares, without
+        communication; orthogonal starts to 1e-6. Nothing is said of what the plan keeps. A state
+        dict or the path of a checkpoint is taken too. ``part`` and ``names`` are of `materialize`.
+
+        Raises:
+            FaninError: for another model than planned, or one without values.
+        """
+        return proven(self.entries, model, seed=seed, plan=self.checksum, part=part, names=names)
 
     def calibrate(
         self,
@@ -237,15 +274,9 @@ class Plan:
         """
         for given in (factors, measured or {}):
             require_mapping(given)
-        found = measured or {}
         changed = {self[name].name: value for name, value in factors.items()}
-        entries = (
-            entry.scaled(changed[entry.name], found.get(entry.name))
-            if entry.name in changed
-            else entry
-            for entry in self.entries
-        )
-        return replace(self, entries=tuple(entries), receipt=None)
+        entries = scaled(self.entries, changed, measured or {})
+        return replace(self, entries=entries, receipt=None)
 
     def stream(
         self,
@@ -353,13 +384,8 @@ class Plan:
         return cls.from_json(_json.read_file(path))
 
     def _title(self) -> str:
-        of = f" of {self.model}" if self.model else ""
-        by = f" by {self.recipe}" if self.recipe else ""
         seen = ", ".join(part for part in (self.batch, self.mode and f"{self.mode} mode") if part)
-        formula = f"\n{self.recipe}: {self.formula}" if self.formula else ""
-        return (
-            f"plan{of}{by}: {self.coverage()}" + (f"\ntraced on {seen}" if seen else "") + formula
-        )
+        return plan_title(self.model, self.recipe, self.formula, seen, self.coverage())
 
     def __repr__(self) -> str:
         return f"<{self._title().splitlines()[0]}>"

@@ -3,15 +3,25 @@
 import textwrap
 from collections.abc import Sequence
 
+from fanin._plan._coverage import Coverage
 from fanin._plan._entry import Entry
 from fanin._plan._rows import Rows, rows_of
 from fanin._text import table
 
-__all__ = ["plan_text"]
+__all__ = ["plan_text", "plan_title"]
 
 _WIDTH = 100
 _LINES = 2
 """Lines a reason may take."""
+
+
+def plan_title(model: str, recipe: str, formula: str, seen: str, coverage: Coverage) -> str:
+    """Of what it is, by which recipe, what it covers, and what the model was run on."""
+    of, by = f" of {model}" if model else "", f" by {recipe}" if recipe else ""
+    lines = [f"plan{of}{by}: {coverage}"]
+    lines += [f"traced on {seen}"] if seen else []
+    lines += [f"{recipe}: {formula}"] if formula else []
+    return "\n".join(lines)
 
 
 def plan_text(title: str, entries: Sequence[Entry]) -> str:

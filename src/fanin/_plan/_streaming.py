@@ -13,6 +13,8 @@ from fanin._plan._apply import draw_of, drawn_into, refuse_uncalibrated, require
 from fanin._plan._coverage import refuse_unclaimed
 from fanin._plan._entry import Entry
 from fanin._plan._match import matched
+from fanin._plan._part import Part
+from fanin._plan._shards import is_sharded, local_of
 
 __all__ = ["Filling", "fillings", "left_out", "streamed"]
 
@@ -89,12 +91,20 @@ def _of_model(entries: Sequence[Entry], model: nn.Module) -> Iterator[_Piece]:
 @final
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A function of a tensor: fills it, in place, with the numbers that `Plan.apply` gives it."""
+    """A function of a tensor: fills it, in place, with the numbers that `Plan.apply` gives it.
+
+    Of a sharded one, what this process holds; raises where it is not known what that is.
+    """
 
     draw: Draw
     seed: int
 
     def __call__(self, tensor: Tensor) -> Tensor:
+        if is_sharded(tensor):
+            # The tensor does not tell whether FSDP cut it.
+            part = Part.of_tensor(self.draw, tensor, by_fsdp=False)
+            part.draw_into(local_of(tensor), self.seed)
+            return tensor
         return drawn_into(tensor, self.draw, self.seed)
 
     def __repr__(self) -> str:

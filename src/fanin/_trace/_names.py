@@ -7,7 +7,7 @@ from typing import Final, cast, final
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["Tensors", "canonical_name", "tensors_of"]
+__all__ = ["Tensors", "canonical_name", "tensors_of", "unwrapped"]
 
 _WRAPPERS: Final = {
     "module": ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel"),
@@ -52,6 +52,15 @@ def canonical_name(model: nn.Module, path: str) -> str:
         inner = children[part] if part in children else None  # noqa: SIM401 - scripted ones have no get
         module = module if inner is None else inner
     return ".".join(kept)
+
+
+def unwrapped(name: str) -> str:
+    """``name`` without every part that a wrapper may have put there, for names without a model.
+
+    >>> unwrapped("module._orig_mod.fc.weight")
+    'fc.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def tensors_of(model: nn.Module) -> list[Tensors]:
