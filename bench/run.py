@@ -11,6 +11,7 @@ import torch
 
 import audit
 import calibrate
+import checkpoint
 import compare
 import fills
 import orthogonal
@@ -48,6 +49,7 @@ SECTIONS = {
     "convergence": ("Starts and steps to a loss", convergence),
     "calibrate": ("Calibration in one pass", calibrate.calibrate),
     "sharded": ("Sharded models", sharded.parts),
+    "checkpoint": ("A checkpoint without the model", checkpoint.checkpoints),
     "start-up": ("Start-up", start_up.start_up),
 }
 

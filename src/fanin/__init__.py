@@ -12,17 +12,19 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin import initializers, nn, recipes, theory
     from fanin._audit import Finding, Limits, Report, audit
+    from fanin._checkpoint import CheckpointReceipt, write_checkpoint
     from fanin._compare import Comparison, ScaleSweep, compare, ray_executor, sweep_scale
     from fanin._errors import FaninError
     from fanin._fill import fill
     from fanin._gains import Gated, Moments, gain, moments
     from fanin._layout import Block, Fans, Layout, fans, layout
-    from fanin._plan import Coverage, Entry, Plan, Receipt, initialize, plan
+    from fanin._plan import Coverage, Entry, Plan, Receipt, Verification, initialize, plan
     from fanin._site import Residual, Site
     from fanin._trace import Trace, trace
 
 __all__ = [
     "Block",
+    "CheckpointReceipt",
     "Comparison",
     "Coverage",
     "Entry",
@@ -40,6 +42,7 @@ __all__ = [
     "ScaleSweep",
     "Site",
     "Trace",
+    "Verification",
     "__version__",
     "audit",
     "compare",
@@ -57,16 +60,18 @@ __all__ = [
     "sweep_scale",
     "theory",
     "trace",
+    "write_checkpoint",
 ]
 
 _HOME = {
     "_audit": ("Finding", "Limits", "Report", "audit"),
+    "_checkpoint": ("CheckpointReceipt", "write_checkpoint"),
     "_compare": ("Comparison", "ScaleSweep", "compare", "ray_executor", "sweep_scale"),
     "_errors": ("FaninError",),
     "_fill": ("fill",),
     "_gains": ("Gated", "Moments", "gain", "moments"),
     "_layout": ("Block", "Fans", "Layout", "fans", "layout"),
-    "_plan": ("Coverage", "Entry", "Plan", "Receipt", "initialize", "plan"),
+    "_plan": ("Coverage", "Entry", "Plan", "Receipt", "Verification", "initialize", "plan"),
     "_site": ("Residual", "Site"),
     "_trace": ("Trace", "trace"),
 }

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from fanin._checkpoint_options import add_checkpoint_options
 from fanin._compare_options import add_options
 from fanin._errors import FaninError
 from fanin._text import plain
+from fanin._verify_options import add_verify_options
 from fanin._version import __version__
 
 if TYPE_CHECKING:
@@ -89,8 +91,9 @@ def _run(options: argparse.Namespace) -> int:
         training=None if options.mode is None else options.mode == "training",
         meta=options.meta,
     )
-    if options.command == "audit":
-        return _audit(question, options)
+    works = {"audit": _audit, "checkpoint": _checkpoint, "verify": _verify}
+    if options.command in works:
+        return works[options.command](question, options)
     if options.command == "explain":
         _commands.explain_model(question, options.name)
         return DONE
@@ -115,6 +118,31 @@ def _audit(question: "Question", options: argparse.Namespace) -> int:
     files = Files(json=options.json, html=options.html, junit=options.junit)
     healthy = audit_model(question, measurement, files, strict=options.strict)
     return DONE if healthy else UNHEALTHY
+
+
+def _checkpoint(question: "Question", options: argparse.Namespace) -> int:
+    from fanin._checkpoint_command import Files, checkpoint_model
+
+    files = Files(
+        out=options.out,
+        plan=options.plan,
+        seed=options.seed,
+        dtype=options.dtype,
+        shard_size=options.shard_size,
+        file_format=options.format,
+        in_memory=options.in_memory,
+        json=options.json,
+    )
+    checkpoint_model(question, files)
+    return DONE
+
+
+def _verify(question: "Question", options: argparse.Namespace) -> int:
+    from fanin._verify_command import verify_checkpoint
+
+    where, seed = options.checkpoint, options.seed
+    same = verify_checkpoint(question, where, seed=seed, as_json=options.json)
+    return DONE if same else UNHEALTHY
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -152,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_audit(commands)
     _add_compare(commands)
+    _add_checkpoint(commands)
+    _add_verify(commands)
     _add_tour(commands)
     _add_command(
         commands,
@@ -270,6 +300,20 @@ def _add_compare(commands: _Commands) -> None:
     parser.add_argument("target", metavar="TARGET", help="what makes the model; see below")
     _add_set(parser)
     add_options(parser)
+
+
+def _add_checkpoint(commands: _Commands) -> None:
+    text = "write a model's planned start to files of weights, however large, without the model"
+    parser = _add_command(commands, "checkpoint", text, WHERE_MODELS_ARE.replace(OR_A_PLAN, "."))
+    _add_target(parser, "the model; see below")
+    add_checkpoint_options(parser)
+
+
+def _add_verify(commands: _Commands) -> None:
+    text = "say if a checkpoint is exactly the planned start of a model, bit for bit"
+    parser = _add_command(commands, "verify", text, WHERE_MODELS_ARE)
+    _add_model(parser)
+    add_verify_options(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,9 @@ from fanin._text import plain
 from fanin.recipes import Recipe
 
 __all__ = [
+    "RECIPE",
     "Question",
+    "answer",
     "batch_options",
     "explain_model",
     "plan_model",
@@ -84,7 +86,7 @@ def plan_model(question: Question, *, save: Path | None, as_json: bool, strict: 
         FaninError: where the model, its input or the recipe is not found, does not run or fit.
     """
     require_directory(save, "the plan", "--save")
-    found, said = _answer(question)
+    found, said = answer(question)
     if save is not None:
         found.save(save)
         said += f"\nsaved in {save}"
@@ -102,7 +104,7 @@ def explain_model(question: Question, names: Sequence[str]) -> None:
     Raises:
         FaninError: as `plan_model`, and where a name matches nothing.
     """
-    found, _ = _answer(question)
+    found, _ = answer(question)
     chosen: dict[str, None] = {}
     for name in names:
         chosen.update(dict.fromkeys(_matching(name, found)))
@@ -146,8 +148,8 @@ def _matching(pattern: str, found: Plan) -> list[str]:
     return matching
 
 
-def _answer(question: Question) -> tuple[Plan, str]:
-    """The plan, and a line that says what was run for it."""
+def answer(question: Question) -> tuple[Plan, str]:
+    """The plan of a model or in a file, and a line that says where it is from."""
     if not question.is_saved:
         return _plan_of(question)
     if question.about_a_model:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SURFACE = {
     "fanin": [
         "Block",
+        "CheckpointReceipt",
         "Comparison",
         "Coverage",
         "Entry",
@@ -33,6 +34,7 @@ SURFACE = {
         "ScaleSweep",
         "Site",
         "Trace",
+        "Verification",
         "__version__",
         "audit",
         "compare",
@@ -50,6 +52,7 @@ SURFACE = {
         "sweep_scale",
         "theory",
         "trace",
+        "write_checkpoint",
     ],
     "fanin.initializers": [
         "Chrono",
