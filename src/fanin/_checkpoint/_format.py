@@ -10,34 +10,14 @@ from typing import Final
 
 from fanin._checkpoint._items import Item
 from fanin._errors import FaninError
+from fanin._plan._stored import DTYPE_WORDS
 
 __all__ = ["SINGLE", "header_of", "index_of", "named", "ordered", "parse_size", "spread"]
 
 SINGLE: Final = "model.safetensors"
 _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_NAMES: Final = {
-    "uint64": "U64",
-    "int64": "I64",
-    "float64": "F64",
-    "complex64": "C64",
-    "float32": "F32",
-    "uint32": "U32",
-    "int32": "I32",
-    "bfloat16": "BF16",
-    "float16": "F16",
-    "uint16": "U16",
-    "int16": "I16",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
-"""torch's names and the format's, in the order in which the package safetensors lays tensors."""
-_ORDER: Final = {name: place for place, name in enumerate(_NAMES)}
+_ORDER: Final = {name: place for place, name in enumerate(DTYPE_WORDS)}
+"""The package safetensors lays tensors in this order."""
 
 
 def parse_size(size: object) -> int:
@@ -97,7 +77,7 @@ def ordered(items: Iterable[Item]) -> list[Item]:
 
 def _dtype_name(item: Item) -> str:
     name = str(item.dtype).removeprefix("torch.")
-    if name not in _NAMES:
+    if name not in DTYPE_WORDS:
         raise FaninError(
             "the format safetensors has no such dtype",
             where=item.name,
@@ -120,7 +100,7 @@ def header_of(items: Sequence[Item]) -> bytes:
     start = 0
     for item in items:
         records[item.name] = {
-            "dtype": _NAMES[_dtype_name(item)],
+            "dtype": DTYPE_WORDS[_dtype_name(item)],
             "shape": list(item.shape),
             "data_offsets": [start, start + item.size],
         }

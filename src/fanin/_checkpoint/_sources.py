@@ -7,23 +7,16 @@ from typing import final
 
 from torch import Tensor
 
-from fanin._checkpoint._slices import slabs, slices, whole
+from fanin._checkpoint._slices import slabs, whole
 from fanin._engine import Region
 from fanin._fill import Draw, Job, said_of, wanted_for
 from fanin._plan import Entry
 from fanin._plan._apply import drawn_into, draws_alone
 from fanin._plan._rebuild import rebuilt
+from fanin._plan._slices import costs_its_size, slices
 from fanin._site import Site
 from fanin._stream import Stream
 from fanin._trace._names import Tensors
-from fanin.initializers import (
-    Constant,
-    Initializer,
-    Normal,
-    ScaledOutputs,
-    Uniform,
-    VarianceScaling,
-)
 from fanin.initializers._base import take_region
 from fanin.initializers._matrices import MatrixInitializer
 from fanin.initializers._target import fill_target
@@ -55,7 +48,7 @@ class Drawn(Source):
     def regions(self, shape: tuple[int, ...], most: int) -> Iterator[Region]:
         """Slices where a part costs its size; else one matrix of a batch, or the whole."""
         initializer, axes = self.draw.initializer, self.entry.axes
-        if _costs_its_size(initializer, self.entry):
+        if costs_its_size(initializer, self.entry):
             return slices(shape, most)
         is_batch = isinstance(initializer, MatrixInitializer) and axes.axes[:1] == ("batch",)
         return slabs(shape) if is_batch else whole(shape)
@@ -79,14 +72,6 @@ class Drawn(Source):
         axis = words.index("lookup")
         row = self.draw.padding_row % region.full[axis] - region.start[axis]
         return axis, row if 0 <= row < region.count[axis] else None
-
-
-def _costs_its_size(initializer: Initializer, entry: Entry) -> bool:
-    """Whether a part is drawn without the rest."""
-    if isinstance(initializer, ScaledOutputs):
-        return len(entry.axes.parts()) == 1 and _costs_its_size(initializer.base, entry)
-    alike = len({block.size for block in entry.axes.blocks}) <= 1
-    return alike and isinstance(initializer, (Constant, Normal, Uniform, VarianceScaling))
 
 
 @final

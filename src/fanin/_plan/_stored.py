@@ -13,35 +13,35 @@ from torch import Tensor
 
 from fanin._errors import FaninError
 
-__all__ = ["Checkpoint", "name_of", "stored_tensors"]
+__all__ = ["DTYPE_WORDS", "Checkpoint", "name_of", "stored_tensors"]
 
 Checkpoint: TypeAlias = Mapping[str, Tensor] | str | os.PathLike[str]
 """Tensors by name, or where they are stored: a file, or a directory."""
 
-_NAMES: Final = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "F8_E8M0": "float8_e8m0fnu",
-    "U16": "uint16",
-    "I16": "int16",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "U32": "uint32",
-    "I32": "int32",
-    "F32": "float32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F64": "float64",
-    "C64": "complex64",
+DTYPE_WORDS: Final = {
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "complex64": "C64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "uint16": "U16",
+    "int16": "I16",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
-"""The words of the safetensors format, and torch's."""
+"""torch's names and those of the format safetensors, in the order of its package's files."""
 _DTYPES: Final = {
-    word: getattr(torch, name) for word, name in _NAMES.items() if hasattr(torch, name)
+    word: getattr(torch, name) for name, word in DTYPE_WORDS.items() if hasattr(torch, name)
 }
 _LONGEST: Final = 100_000_000
 """Bytes of a header, as the format limits it."""
