@@ -21,8 +21,9 @@ check: .venv/dev  ## format, lint, types, import direction, public surface, docu
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/conformance/test_public_surface.py
 
-bench: .venv/dev  ## speed against torch.nn.init, as ratios, on an idle machine
+bench: .venv/dev  ## speed, memory and five minutes of trainings, as ratios, on an idle machine
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py --only convergence --quick
 
 docs: .venv/dev  ## the documentation site, in docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build

@@ -2,21 +2,16 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parents[1] / "src"))
+import torch
+from examples import places, values
+from starts import start_of
+from tasks import SCORING, TASKS
 
-import torch  # noqa: E402
-from examples import places, values  # noqa: E402
-from starts import start_of  # noqa: E402
-from tasks import SCORING, TASKS  # noqa: E402
-
-from fanin._compare._records import Member  # noqa: E402
-from fanin._compare._train import Job, train  # noqa: E402
-from fanin.recipes import steady  # noqa: E402
+from fanin._compare._records import Member
+from fanin._compare._train import Job, train
+from fanin.recipes import steady
 
 RATES = {"torch_default": 1e-5, "steady": 1e-3}
 """The best of each, by results.md."""

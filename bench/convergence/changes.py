@@ -115,6 +115,10 @@ def _first_at_centre(site: Site, _: Mapping[str, Site]) -> Initializer | None:
     return DeltaOrthogonal(1.0) if site.role == "weight" and site.depth <= 1 else None
 
 
+def _usual_first(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return _gaussian(site) if site.role == "weight" and site.depth <= 1 else None
+
+
 def _forget_zero(site: Site, _: Mapping[str, Site]) -> Initializer | None:
     return ForgetGate(0.0) if site.role == "bias" and "bias_ih" in site.name else None
 
@@ -133,23 +137,23 @@ def _zero_biases(site: Site, _: Mapping[str, Site]) -> Initializer | None:
 
 ZERO_BIASES = _changed("zero-biases", _zero_biases)
 TORCH_BIASES = _changed("torch-biases", _torch_bias)
-TORCH_STD = _for_roles("torch-std", ("weight",), lambda _: THIRD)
-GAUSSIAN = _for_roles("not-orthogonal", PLAIN, _gaussian)
 ALONE = _for_roles("not-paired", PLAIN, _alone)
 PAIRED = _for_roles("paired", PLAIN, deep_start)
-LOUD = _for_roles("loud-readout", ("readout",), _gaussian)
-QUIET = _for_roles("small-readout", ("readout",), lambda _: VarianceScaling(1 / sqrt(3)))
+GAUSSIAN = _for_roles("not-orthogonal", PLAIN, _gaussian)
 UNIT = _for_roles("unit-readout", ("readout",), lambda _: VarianceScaling(1.0))
+TORCH = _for_roles("torch-readout", ("readout",), lambda _: THIRD)
+LOUD = _for_roles("loud-readout", ("readout",), _gaussian)
 USUAL = _for_roles(
     "usual-gains",
     PLAIN,
     lambda site: VarianceScaling(1.0) if site.role == "readout" else _gaussian(site),
 )
-QUIETER = _for_roles("torch-readout", ("readout",), lambda _: THIRD)
-READOUTS = (UNIT, QUIETER)
-SHALLOW = (PAIRED, USUAL, TORCH_STD, LOUD, QUIET, ZERO_BIASES, TORCH_BIASES)
-SHALLOW_NETS: Final = (
-    "relu-2-sgd",
+"""Of runs of 3 or 4, what steady did before they were paired."""
+SHORT = (USUAL, ALONE, UNIT, TORCH)
+STEM = _changed("usual-stem", _usual_first)
+"""Where a stem has an activation after it, the first branch is in its run, then one of three."""
+BIASES = (ZERO_BIASES, TORCH_BIASES)
+SHORT_NETS: Final = (
     "relu-3-sgd",
     "relu-4-adam",
     "gelu-3-sgd",
@@ -169,34 +173,34 @@ TABLE = ("embedding",)
 
 CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
     {
-        "simple-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
-        "simple-0.3-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
-        "simple-0.5-sgd": (PAIRED, USUAL, TORCH_STD, LOUD, QUIET),
-        "simple-adam": SHALLOW,
-        "wave-4-adam": SHALLOW,
-        "wave-2-adam": (PAIRED, ZERO_BIASES, TORCH_BIASES, LOUD, QUIET),
-        "relu-10-adam": (ALONE, GAUSSIAN, ZERO_BIASES, TORCH_BIASES, QUIET),
+        "simple-sgd": SHORT,
+        "simple-0.3-sgd": SHORT,
+        "simple-0.5-sgd": SHORT,
+        "simple-adam": (*SHORT, *BIASES),
+        "wave-4-adam": (*SHORT, *BIASES),
+        "wave-2-adam": (PAIRED, *BIASES, LOUD, TORCH),
+        "relu-10-adam": (ALONE, GAUSSIAN, *BIASES, TORCH),
         "gelu-10-adam": (ALONE, ZERO_BIASES),
         "conv-10-adam": (
             ALONE,
             _for_roles("not-paired-at-centre", PLAIN, _at_centre),
             _changed("first-at-centre", _first_at_centre),
         ),
-        "residual-mlp-32-momentum": (*BRANCHES, QUIET, *READOUTS),
-        "residual-mlp-32-adam": (*BRANCHES, *READOUTS),
-        "residual-conv-8-momentum": READOUTS,
-        "residual-conv-8-adam": READOUTS,
+        "residual-mlp-32-momentum": (*BRANCHES, TORCH),
+        "residual-mlp-32-adam": (*BRANCHES, TORCH),
+        "residual-conv-8-momentum": (TORCH, STEM),
+        "residual-conv-8-adam": (TORCH, STEM),
         "resnet-batch-norm-momentum": (
             _changed("torch-std-before-norm", _torch_before_norm),
-            *READOUTS,
+            TORCH,
         ),
-        "resnet-batch-norm-adam": READOUTS,
-        "lstm-momentum": READOUTS,
+        "resnet-batch-norm-adam": (TORCH,),
+        "lstm-momentum": (TORCH,),
         "lstm-adam": (
             _changed("forget-0", _forget_zero),
             _for_roles("recurrent-xavier", ("recurrent",), lambda _: xavier_uniform()),
             _for_roles("recurrent-torch", ("recurrent",), lambda _: THIRD),
-            *READOUTS,
+            TORCH,
         ),
         "pre-norm-6": (
             _ends("ends-full", 0.0),
@@ -211,7 +215,8 @@ CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
         ),
         "tanh-30-momentum": tuple(_orthogonal(one) for one in (1.0, 1.15, 1.345, 1.45, 5 / 3)),
         "selu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.5043)), _orthogonal(1.0)),
-        **dict.fromkeys(SHALLOW_NETS, (PAIRED, USUAL)),
+        "relu-2-sgd": (PAIRED,),
+        **dict.fromkeys(SHORT_NETS, (USUAL,)),
         "elu-30-adam": (_for_roles("paired", PLAIN, _pairs(0.6543)),),
         "mish-30-adam": (ALONE,),
         "sigmoid-30-adam": (ALONE,),

@@ -1,28 +1,32 @@
-"""The tables: one for each task, and one over all tasks, losses first."""
+"""The tables: one for each task, and those over all tasks, losses first."""
 
 import datetime
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, log
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from tasks import FEW, SCORING, TUNING, Task
+from tasks import CHOSEN_ON, FEW, SCORING, SECOND, TUNING
 from trainings import Race
 
 from fanin._compare._comparison import Comparison
 from fanin._compare._scores import Score, scores_of, steps_text
 from fanin._compare._verdict import Verdict
 
-__all__ = ["best_other", "machine", "page", "ratio", "rows", "table_of", "totals"]
+__all__ = ["OURS", "best_other", "machine", "markdown", "page", "ratio", "rows", "table_of"]
 
 OURS = "steady"
 HEADER = (
     "| start | rate | arrives, of seeds | steps: median (range) | last loss | rates that reach "
     "| steady's steps over its | steady is |\n|---|---|---|---|---|---|---|---|"
 )
+
+Row = dict[str, object]
+Known = Mapping[str, Comparison]
+"""What is known of each task."""
 
 
 def ratio(verdict: Verdict) -> str:
@@ -51,8 +55,11 @@ def best_other(comparison: Comparison) -> str:
 def table_of(race: Race) -> str:
     """One task's table: a row for each start that is known, and why others are not there."""
     task, comparison = race.task, race.known()
-    said = f"Loss {task.target:g} within {task.steps} steps, {task.optimizer}"
-    lines = [f"### {task.name}", "", f"{said}; baseline: {task.baseline}.", "", HEADER]
+    said = (
+        f"Loss {task.target:g} within {task.steps} steps, {task.optimizer}, "
+        f"seeds {_span(comparison.settings.scoring_seeds)}; baseline: {task.baseline}."
+    )
+    lines = [f"### {task.name}", "", said, "", HEADER]
     lines += [_row(comparison, score) for score in scores_of(comparison)]
     notes = [f"- *{name}*: {why}." for name, why in race.absent.items()]
     part = f"on all {len(race.settings.scoring_seeds)} seeds"
@@ -78,56 +85,69 @@ def _row(comparison: Comparison, score: Score) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rows(races: Sequence[Race]) -> list[dict[str, object]]:
-    """A row for each task that is known, those where steady does worst first."""
-    known = [(race.task, race.known()) for race in races]
-    known = [(task, found) for task, found in known if _is_comparable(found)]
-    return [_summary(task, found) for task, found in sorted(known, key=lambda one: _place(one[1]))]
+def _span(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}"
 
 
-def _is_comparable(comparison: Comparison) -> bool:
-    names = {start.name for start in comparison}
-    return {OURS, "torch_default"} < names
-
-
-def _place(comparison: Comparison) -> float:
-    speedup = comparison.verdict(OURS, best_other(comparison)).speedup
-    return inf if speedup is None else speedup.mean
-
-
-def totals(races: Sequence[Race]) -> list[str]:
-    """What the rows come to."""
-    known = [found for race in races if _is_comparable(found := race.known())]
-    pairs = [
-        (one.verdict(OURS, "torch_default"), one.verdict(OURS, best_other(one))) for one in known
+def rows(races: Sequence[Race]) -> list[Row]:
+    """A row for each start of each task beside steady, those where steady does worst first."""
+    found = [
+        (_place(verdict), row)
+        for name, comparison in _known(races).items()
+        for score in scores_of(comparison)
+        if score.name != OURS
+        for verdict, row in [_row_of(name, comparison, score)]
     ]
-    default, best = ([pair[place] for pair in pairs] for place in (0, 1))
-    seeds = sum(one.seeds for one in default)
-    arrived = [sum(one.arrived[place] for one in default) for place in (0, 1)]
-    below = sum(one.speedup is not None and one.speedup.low >= 1 / 1.1 for one in best)
-    return [
-        (
-            f"{len(known)} tasks: of {seeds} scored trainings steady reaches the target in "
-            f"{arrived[0]}, torch's default in {arrived[1]}.\n"
-            f"Against torch's default steady is {_calls(default)}; against the best other start of "
-            f"each task it is {_calls(best)}, and in {below} the whole interval is at most 1.1."
-        )
-    ]
+    return [row for _, row in sorted(found, key=lambda one: one[0])]
 
 
-def _calls(verdicts: Sequence[Verdict]) -> str:
-    found = Counter(one.call for one in verdicts)
-    words = ("ahead", "tie", "no difference", "behind")
-    return ", ".join(f"{word} in {found[word]}" for word in words)
+def _known(races: Sequence[Race]) -> Known:
+    """The tasks of which there is something to compare."""
+    found = {race.task.name: race.known() for race in races}
+    return {name: one for name, one in found.items() if {OURS} < {start.name for start in one}}
 
 
-def _summary(task: Task, comparison: Comparison) -> dict[str, object]:
+def _place(verdict: Verdict) -> tuple[bool, float]:
+    """Defeats, then all others, by the ratio; one that has none is as one of 1."""
+    return verdict.call != "behind", 1.0 if verdict.speedup is None else verdict.speedup.mean
+
+
+def _row_of(name: str, comparison: Comparison, score: Score) -> tuple[Verdict, Row]:
+    ours = next(one for one in scores_of(comparison) if one.name == OURS)
+    verdict = comparison.verdict(OURS, score.name)
+    return verdict, {
+        "task": name,
+        "start": score.name,
+        "arrives": _arrivals(score),
+        "steady arrives": _arrivals(ours),
+        "steps": _median(score),
+        "steady's": _median(ours),
+        "steady's over its": ratio(verdict),
+        "steady is": verdict.call,
+    }
+
+
+def _arrivals(score: Score) -> str:
+    return f"{score.arrived} of {len(score.steps)}"
+
+
+def _median(score: Score) -> str:
+    return "never" if score.median == inf else f"{score.median:.0f}"
+
+
+def _summary(known: Known) -> list[Row]:
+    """A row for each task, those where steady does worst against the best other start first."""
+    found = [_summed(name, comparison) for name, comparison in known.items()]
+    return [row for _, row in sorted(found, key=lambda one: one[0])]
+
+
+def _summed(name: str, comparison: Comparison) -> tuple[tuple[bool, float], Row]:
     scores = {score.name: score for score in scores_of(comparison)}
     other = best_other(comparison)
-    default, best = (comparison.verdict(OURS, name) for name in ("torch_default", other))
-    return {
-        "task": task.name,
-        "steady arrives": f"{scores[OURS].arrived} of {len(scores[OURS].steps)}",
+    default, best = (comparison.verdict(OURS, one) for one in ("torch_default", other))
+    return _place(best), {
+        "task": name,
+        "steady arrives": _arrivals(scores[OURS]),
         "steps": _median(scores[OURS]),
         "torch's default": _median(scores["torch_default"]),
         "steady's over it": ratio(default),
@@ -138,22 +158,43 @@ def _summary(task: Task, comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _median(score: Score) -> str:
-    return "never" if score.median == inf else f"{score.median:.0f}"
+def _totals(known: Known) -> str:
+    """What the tasks come to."""
+    default = [one.verdict(OURS, "torch_default") for one in known.values()]
+    best = [one.verdict(OURS, best_other(one)) for one in known.values()]
+    seeds = sum(one.seeds for one in default)
+    arrived = [sum(one.arrived[place] for one in default) for place in (0, 1)]
+    below = sum(one.speedup is not None and one.speedup.low >= 1 / 1.1 for one in best)
+    return (
+        f"{len(known)} tasks: of {seeds} scored trainings steady reaches the target in "
+        f"{arrived[0]}, torch's default in {arrived[1]}.\n"
+        f"Against torch's default steady is {_calls(default)}; against the best other start of "
+        f"each task it is {_calls(best)}, and in {below} the whole interval is at most 1.1."
+    )
+
+
+def _calls(verdicts: Sequence[Verdict]) -> str:
+    found = Counter(one.call for one in verdicts)
+    words = ("ahead", "tie", "no difference", "behind")
+    return ", ".join(f"{word} in {found[word]}" for word in words)
 
 
 def page(races: Sequence[Race]) -> str:
     """Everything that is known, as Markdown."""
-    begun = [race for race in races if race.known().starts]
+    known = _known(races)
+    both = {
+        name: one for name, one in known.items() if "torch_default" in {start.name for start in one}
+    }
     part = [race.task.name for race in races if race.missing]
     said = "Still without some starts or seeds, which the tables below name"
     rest = [f"{said}: {', '.join(part)}.", ""] if part else []
-    summary = [*totals(races), "", *_table(rows(races)), "", *rest]
-    tables = [table_of(race) for race in begun]
+    summary = [_totals(both), "", *markdown(_summary(both)), "", *rest]
+    tables = [table_of(race) for race in races if race.known().starts]
     return "\n".join([_head(), "## In one table, losses first", "", *summary, *tables])
 
 
-def _table(found: Sequence[dict[str, object]]) -> list[str]:
+def markdown(found: Sequence[Row]) -> list[str]:
+    """The lines of a table."""
     if not found:
         return ["Nothing is known yet."]
     cells = [list(found[0]), ["---"] * len(found[0]), *(list(row.values()) for row in found)]
@@ -174,6 +215,11 @@ is the 95 % interval of the mean over seeds; "at most" and "at least" are bounds
 the two does not arrive on some seed.
 "A tie" has its whole interval within 1 / 1.1 and 1.1; "no difference" is none beyond the noise \
 of the seeds. The best other start is picked after the fact, on the seeds that it is scored on.
+
+The seeds are {_span(SCORING)}, and {_span(SECOND)} for {len(CHOSEN_ON)} tasks: by what steady \
+came to there on the first ones, the start of runs of three and four weights and that of readouts \
+were chosen, so that these seeds would flatter it. They are in `tried.md`. The {len(CHOSEN_ON)} \
+are {", ".join(sorted(CHOSEN_ON))}.
 """
 
 

@@ -7,20 +7,14 @@ import argparse
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parents[1] / "src"))
-
-import torch  # noqa: E402
-from pages import page, table_of  # noqa: E402
-from section import RESULTS, quick_races  # noqa: E402
-from starts import entrants  # noqa: E402
-from tasks import TASKS  # noqa: E402
-from trainings import Race, train  # noqa: E402
+from pages import page, table_of
+from section import kept, quick_races
+from tasks import TASKS
+from trainings import train
 
 __all__ = ["made_page"]
 
-PAGE = HERE / "results.md"
+PAGE = Path(__file__).with_name("results.md")
 
 
 def main() -> int:
@@ -32,12 +26,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="five minutes of it, not kept")
     parser.add_argument("--page", action="store_true", help="train nothing, write the page again")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     if options.quick:
         for race in quick_races(options.workers):
             print(table_of(race), flush=True)
         return 0
-    races = _races()
+    races = {race.task.name: race for race in kept()}
     for name in () if options.page else options.task or TASKS:
         train(races[name], options.workers, options.start)
         print(table_of(races[name]), flush=True)
@@ -48,11 +41,7 @@ def main() -> int:
 
 def made_page() -> str:
     """What results.md is to be."""
-    return page(list(_races().values()))
-
-
-def _races() -> dict[str, Race]:
-    return {name: Race(task, entrants(task), RESULTS) for name, task in TASKS.items()}
+    return page(kept())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Final
 
-import torch
 from tasks import Task
 from torch import nn
 
@@ -166,5 +165,3 @@ PUBLISHED: Final[Mapping[str, Recipe]] = MappingProxyType(
         "small_init": recipes.small_init,
     }
 )
-
-torch.set_num_threads(1)

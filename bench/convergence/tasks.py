@@ -4,7 +4,7 @@ All of them were fixed before they were run.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -158,6 +158,19 @@ SIMPLE: Final = partial(Mlp, (784, 128, 64, 10), F.relu)
 RESIDUAL: Final = partial(ResidualMlp, 196, 64, 32)
 RESIDUAL_CONV: Final = partial(ResidualConv, 8, 16, batch_norm=False)
 BATCH_NORM: Final = partial(ResidualConv, 4, 16, batch_norm=True)
+SIREN: Final = Task(
+    name="siren",
+    make=partial(Siren, 64, 3),
+    batches=signal,
+    optimizer="adam",
+    target=1e-5,
+    steps=1500,
+    stack=16,
+    baseline="a constant 0.6",
+    published="siren",
+    loss=F.mse_loss,
+    rates=(0.0001, 0.0003, 0.001, 0.003),
+)
 
 
 def _simple(name: str, target: float, steps: int) -> Task:
@@ -198,6 +211,13 @@ TASKS: Final = _by_name(
     _classify("resnet-batch-norm-adam", BATCH_NORM, 0.1, 500, 8, "kaiming_fan_out"),
     _language("pre-norm-6", 6, pre_norm=True),
     _language("pre-norm-6-tied", 6, pre_norm=True, tied=True),
+    replace(
+        _language("pre-norm-6-momentum", 6, pre_norm=True),
+        optimizer="momentum",
+        target=2.4,
+        steps=600,
+        rates=(),
+    ),
     _language("pre-norm-12", 12, pre_norm=True),
     _language("post-norm-6", 6, pre_norm=False),
     _language("post-norm-12", 12, pre_norm=False),
@@ -205,19 +225,8 @@ TASKS: Final = _by_name(
     _classify("lstm-adam", partial(Lstm, 14, 64), 0.3, 500, 8, "lstm"),
     _wave("wave-2-adam", 2, 0.03, 2000),
     _wave("wave-4-adam", 4, 0.01, 1000),
-    Task(
-        name="siren",
-        make=partial(Siren, 64, 3),
-        batches=signal,
-        optimizer="adam",
-        target=1e-5,
-        steps=1500,
-        stack=16,
-        baseline="a constant 0.6",
-        published="siren",
-        loss=F.mse_loss,
-        rates=(0.0001, 0.0003, 0.001, 0.003),
-    ),
+    SIREN,
+    replace(SIREN, name="siren-momentum", optimizer="momentum", target=1e-3, rates=()),
 )
 
 EXTRA: Final = _by_name(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
+import torch
 from starts import Start, start_of
 from store import Store
 from tasks import Task
 
 from fanin._compare._comparison import Comparison, Contestant
-from fanin._compare._records import Member, Outcome, Settings
-from fanin._compare._search import Trials, best_rate, is_on_edge, search
+from fanin._compare._records import Member, Outcome, Settings, Trial
+from fanin._compare._search import best_rate, is_on_edge, search
 from fanin._compare._train import Job
 from fanin._compare._workers import RunJobs, running
 from fanin.recipes import Recipe
@@ -79,41 +80,39 @@ class Race:
 
         possible = [name for name, start in self.starts.items() if not start.absent]
         names = [name for name in possible if name in (only or possible)]
-        return self._comparison(names, outcomes)
+        return self._comparison(names, self.settings, outcomes)
 
     def known(self) -> Comparison:
-        """Of the starts whose trainings are all in the file, or else are for the first seeds."""
-        return max(
-            (self._of_seeds(part=part) for part in (False, True)), key=lambda one: len(one.starts)
-        )
+        """Of the starts whose trainings are all in the file, or else are for the first seeds.
 
-    def _of_seeds(self, *, part: bool) -> Comparison:
-        """Also in part, as trainings go seed by seed, and stop at any time."""
+        Trainings go seed by seed, and stop at any time.
+        """
         whole = self.settings
-        if part:
-            tuning, scoring = whole.tuning_seeds[:2], whole.scoring_seeds[:5]
-            self.settings = replace(whole, tuning_seeds=tuning, scoring_seeds=scoring)
-        try:
-            names = [name for name in self.starts if self._is_done(name)]
-            return self._comparison(names, self._known)
-        finally:
-            self.settings = whole
+        first, others = whole.tuning_seeds[:2], whole.scoring_seeds[:5]
+        part = replace(whole, tuning_seeds=first, scoring_seeds=others)
+        found = [
+            self._comparison(
+                [name for name in self.starts if self._is_done(name, one)], one, self._known
+            )
+            for one in (whole, part)
+        ]
+        return max(found, key=lambda one: len(one.starts))
 
     @property
     def absent(self) -> dict[str, str]:
         """The starts that can be neither trained here nor read from the file, with why."""
         found = {name: start.absent for name, start in self.starts.items() if start.absent}
-        return {name: why for name, why in found.items() if not self._is_done(name)}
+        return {name: why for name, why in found.items() if not self._is_done(name, self.settings)}
 
     @property
     def missing(self) -> list[str]:
         """The starts that are still to be trained, on some seed."""
         rest = [name for name, start in self.starts.items() if not start.absent]
-        return [name for name in rest if not self._is_done(name)]
+        return [name for name in rest if not self._is_done(name, self.settings)]
 
-    def _is_done(self, name: str) -> bool:
+    def _is_done(self, name: str, settings: Settings) -> bool:
         try:
-            self._comparison([name], self._known)
+            self._comparison([name], settings, self._known)
         except _UnknownError:
             return False
         return True
@@ -126,27 +125,27 @@ class Race:
         return known
 
     def _comparison(
-        self, names: Sequence[str], outcomes: Callable[[Sequence[Member]], list[Outcome]]
+        self,
+        names: Sequence[str],
+        settings: Settings,
+        outcomes: Callable[[Sequence[Member]], list[Outcome]],
     ) -> Comparison:
-        trials = search(dict.fromkeys(names, self.settings.rates), self.settings, outcomes)
-        rates = {name: best_rate(own, self.settings) for name, own in trials.items()}
+        trials = search(dict.fromkeys(names, settings.rates), settings, outcomes)
+        rates = {name: best_rate(own, settings) for name, own in trials.items()}
         members = [
-            Member(name, rates[name], seed)
-            for seed in self.settings.scoring_seeds
-            for name in names
+            Member(name, rates[name], seed) for seed in settings.scoring_seeds for name in names
         ]
         return Comparison(
             model=self.task.name,
             reference="steady",
-            starts=tuple(self._contestant(self.starts[name], trials) for name in names),
-            settings=self.settings,
+            starts=tuple(self._contestant(self.starts[name], trials[name]) for name in names),
+            settings=settings,
             trials=tuple(trial for own in trials.values() for trial in own),
             outcomes=tuple(outcomes(members)),
             target="fixed before any run",
         )
 
-    def _contestant(self, start: Start, trials: Trials) -> Contestant:
-        own = trials[start.name]
+    def _contestant(self, start: Start, own: Sequence[Trial]) -> Contestant:
         return Contestant(
             name=start.name,
             formula=start.formula,
@@ -179,8 +178,13 @@ class Race:
 def train(race: Race, workers: int = 0, only: Sequence[str] | None = None) -> None:
     """Train what is not known yet, of all starts or of these, and say what it cost."""
     clock, began = _Clock(race.task.name), sum(os.times()[:4])
-    with running(workers, None, clock.add) as run_jobs:
-        race.train(run_jobs, clock, only)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with running(workers, None, clock.add) as run_jobs:
+            race.train(run_jobs, clock, only)
+    finally:
+        torch.set_num_threads(threads)
     if clock.done:
         seconds = sum(os.times()[:4]) - began
         print(f"{race.task.name}: {seconds:.0f} s of processor time", file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """The suite of bench/convergence: what it keeps, and that its page is what it has kept."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from fanin._compare._records import Member, Outcome
 from fanin.initializers import Normal
 from fanin.recipes import Recipe
 
-SUITE = Path(__file__).parents[2] / "bench" / "convergence"
+ROOT = Path(__file__).parents[2]
+SUITE = ROOT / "bench" / "convergence"
+TABLES = ("results.md", "tried.md")
 SMALL = Recipe("small", lambda _: Normal(0.01), "w ~ N(0, 0.01²)")
 ALSO_SMALL = Recipe("also small", lambda _: Normal(0.01), "w ~ N(0, 0.01²)")
 LARGE = Recipe("small", lambda _: Normal(0.5), "w ~ N(0, 0.5²)")
@@ -119,8 +122,57 @@ def test_a_race_that_goes_on_trains_nothing_again(tmp_path):
     assert again.missing == []
 
 
+def test_rows_are_sorted_defeats_first(tmp_path):
+    """A reader who stops early has read the worst."""
+    starts = {"quick": SMALL, "torch_default": None, "steady": LARGE}
+    race = module("trainings").Race(task(), starts, tmp_path)
+    for name, steps in (("quick", 10), ("torch_default", 25), ("steady", 20)):
+        seeds = (*race.settings.tuning_seeds, *race.settings.scoring_seeds)
+        race._store.add(
+            Outcome(member=Member(name, rate, seed), steps=steps, loss=0.4)
+            for rate in (0.01, 0.03, 0.1)
+            for seed in seeds
+        )
+    found = module("pages").rows([race])
+    shown = [(row["start"], row["steady's over its"], row["steady is"]) for row in found]
+    assert shown == [
+        ("quick", "2.00 (2.00..2.00)", "behind"),
+        ("torch_default", "0.80 (0.80..0.80)", "ahead"),
+    ]
+
+
+def test_no_task_is_scored_on_seeds_that_anything_was_chosen_by():
+    """Neither a rate, nor a rule: else the winner is in part who was lucky there."""
+    tasks = module("tasks")
+    assert set(tasks.TASKS) >= tasks.CHOSEN_ON
+    for one in tasks.TASKS.values():
+        assert not set(one.tuning) & {*tasks.SCORING, *tasks.SECOND}
+        assert len(one.scoring) == 8
+        assert one.name not in tasks.CHOSEN_ON or not set(one.scoring) & set(tasks.SCORING)
+
+
+def test_no_module_of_the_suite_hides_one_of_the_other_benchmarks():
+    """Both folders are searched when bench/run.py shows the suite; it is never imported itself."""
+    ours, others = ({one.stem for one in at.glob("*.py")} for at in (SUITE, SUITE.parent))
+    assert ours & others == {"run"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["docs/explanation/steady.md", "docs/decisions/0014-steady.md"],
+    ids=["page", "decision"],
+)
+def test_every_interval_on_the_page_is_one_of_the_tables(page):
+    """A page that is not made by a script goes stale when they are trained again."""
+    interval = re.compile(r"\d\.\d\d \(\d\.\d\d\.\.\d\.\d\d\)|at (?:most|least) \d\.\d\d")
+    known = {one for table in TABLES for one in interval.findall((SUITE / table).read_text())}
+    said = set(interval.findall((ROOT / page).read_text()))
+    assert said
+    assert not said - known
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["results.md", "tried.md"])
+@pytest.mark.parametrize("page", TABLES)
 def test_the_page_is_what_the_suite_has_kept(page, monkeypatch):
     """A recipe that changes leaves rows behind that are not its own."""
     made = module("run").made_page if page == "results.md" else module("tried").made_page
