@@ -1,4 +1,6 @@
-"""One thread a test process: the processes of pytest-xdist share the cores between them."""
+"""One thread a test process, as those of pytest-xdist share the cores; and Ctrl-C as in a shell."""
+
+import signal
 
 import hypothesis
 import pytest
@@ -6,6 +8,10 @@ import torch
 
 hypothesis.settings.register_profile("fanin", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fanin")
+
+
+# A process that is started in the background by a script is deaf to Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
