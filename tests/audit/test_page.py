@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit import samples
 from tests.audit.test_print import rank_deficient
-from tests.pages import HOSTILE, Elements
+from tests.in_browser import HOSTILE, Elements
 
 from fanin import FaninError
 from fanin._audit._html import report_html

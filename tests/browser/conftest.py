@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.pages import browser
+from tests.in_browser import browser
 
 from fanin._audit._page import page_html
 

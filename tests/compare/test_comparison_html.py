@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.compare import samples
 from tests.compare.test_comparison_json import POSSIBLE, comparisons
-from tests.pages import HOSTILE, Elements, browser
+from tests.in_browser import HOSTILE, Elements, browser
 
 from fanin._compare._comparison import Comparison
 from fanin._compare._page import page_html
