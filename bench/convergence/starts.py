@@ -48,6 +48,8 @@ class Start:
     formula: str
     key: str
     absent: str = ""
+    installed: bool = True
+    """Whether it can be trained here; what was trained elsewhere is in the file."""
 
 
 def entrants(task: Task) -> dict[str, Recipe | None]:
@@ -78,8 +80,7 @@ def _key(plan: Plan) -> str:
 def _of_package(task: Task) -> Start:
     formula = "orthogonal, then each output of std 1 on one batch, by the package lsuv"
     found = find_spec("lsuv") is not None
-    absent = "" if found else "the package lsuv is not installed"
-    return Start(LSUV, partial(_measured, task), None, formula, "lsuv 0.3", absent)
+    return Start(LSUV, partial(_measured, task), None, formula, "lsuv 0.3", installed=found)
 
 
 def _measured(task: Task) -> nn.Module:

@@ -78,7 +78,9 @@ class Race:
             run_jobs(jobs, self._store.add)
             return self._known(members)
 
-        possible = [name for name, start in self.starts.items() if not start.absent]
+        possible = [
+            name for name, start in self.starts.items() if start.installed and not start.absent
+        ]
         names = [name for name in possible if name in (only or possible)]
         return self._comparison(names, self.settings, outcomes)
 

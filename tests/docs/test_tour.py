@@ -66,7 +66,7 @@ class TestStory:
     def test_the_cure_is_told_from_the_audits(self, small):
         """With the audits exchanged, the story says the opposite."""
         text = told(before_training(small))
-        assert text.index("not healthy: 1 error") < text.rindex("healthy")
+        assert text.index("not healthy: 1 ") < text.rindex("healthy")
         turned = replace(small, before=small.after, after=small.before)
         assert told(before_training(turned)).endswith("fanin.initialize(model, batch)")
 

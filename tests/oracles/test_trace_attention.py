@@ -333,7 +333,7 @@ def test_a_packed_weight_may_be_cut_before_it_is_used():
 
     model = Model(run, qkv=parameter(3 * WIDTH, WIDTH), o=nn.Linear(WIDTH, WIDTH))
     found = sites(model, rows(2, 5, WIDTH))["qkv"]
-    assert (found.role, found.uses) == ("query_key_value", 3)
+    assert (found.role, found.uses) == ("query_key_value", 1)
     assert [b.name for b in found.layout.blocks] == ["query", "key", "value"]
 
 

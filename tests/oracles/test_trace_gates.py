@@ -122,7 +122,7 @@ def test_a_packed_parameter_cut_before_its_use_has_blocks_too():
         return m.down(F.silu(F.linear(x, gate)) * F.linear(x, value))
 
     found = sites(feed_forward(run, both=parameter(32, 6)), rows(3, 6))["both"]
-    assert (found.role, found.uses) == ("gated", 2)
+    assert (found.role, found.uses) == ("gated", 1)
     assert [(b.name, b.size) for b in found.layout.blocks] == [("gate", 16), ("value", 16)]
 
 
