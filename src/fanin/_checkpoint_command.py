@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Final, final
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from torch import nn
 
+from fanin._bar import progress_bar
 from fanin._checkpoint import CheckpointReceipt, write_checkpoint
 from fanin._checkpoint._journal import require_place
 from fanin._checkpoint._receipt import CheckpointFormat
@@ -143,7 +141,10 @@ def _written(
             is_meta = not files.in_memory and not _is_made(question.target)
             target = build(question.target, question.settings, meta=is_meta)
         found, said = plan_for(target.model)
-        with _progress(type(target.model).__name__) as progress:
+        name = type(target.model).__name__
+        with progress_bar(
+            f"writing {name}", lambda share, _: f"{name}: {share} % written", first=1
+        ) as shown:
             receipt = write_checkpoint(
                 found,
                 target.model,
@@ -152,7 +153,7 @@ def _written(
                 dtype=dtype,
                 shard_size=files.shard_size,
                 format=files.file_format,
-                progress=progress,
+                progress=shown,
             )
     return receipt, f"made by {target.made_by}, {said}"
 
@@ -191,35 +192,3 @@ def _or_in_memory(*, tried: bool) -> Iterator[None]:
             raise
         fix = f"{error.fix}; or try --in-memory: the model was made on the meta device"
         raise FaninError(error.what, where=error.where, found=error.found, fix=fix) from error
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left on a terminal; a line at each quarter elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Quarters(console, name)
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    with Bar(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    ) as bar:
-        task = bar.add_task(f"writing {name}")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@final
-class _Quarters:
-    def __init__(self, console: Console, name: str) -> None:
-        self._console, self._name, self._next = console, name, 1
-
-    def __call__(self, done: int, total: int) -> None:
-        if total and 4 * done >= self._next * total:
-            text = f"{self._name}: {100 * done // total} % written"
-            self._console.print(text, highlight=False, soft_wrap=True)
-            self._next = 4 * done // total + 1

@@ -1,8 +1,8 @@
 """``fanin compare``: from names on the command line to a comparison, on the screen and in files."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter, signature
@@ -11,11 +11,9 @@ from types import MappingProxyType
 from typing import Any, Final, final
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from torch import nn
 
+from fanin._bar import progress_bar
 from fanin._commands import recipe_named, require_directory, step, write
 from fanin._compare import Comparison, compare
 from fanin._compare._data import LossFunction, default_loss
@@ -123,7 +121,8 @@ def _compared(contest: Contest, resume: Path | None) -> Comparison:
             maker = _Maker(contest.target, tuple(contest.settings))
             model = maker()
         data, said = _data(contest.data, model, loss or default_loss)
-        with _progress(type(model).__name__) as progress:
+        name = type(model).__name__
+        with progress_bar(f"training {name}", lambda share, now: f"{now}, {share} %") as shown:
             found = compare(
                 maker,
                 recipes,
@@ -138,7 +137,7 @@ def _compared(contest: Contest, resume: Path | None) -> Comparison:
                 budget=contest.budget,
                 workers=cores() if contest.workers is None else contest.workers,
                 resume=resume,
-                progress=progress,
+                progress=lambda phase, done, total: shown(done, total, f"{name}: {phase}"),
             )
     notes = (f"made by {contest.target}, trained on {said}", *found.notes)
     return replace(found, notes=notes)
@@ -280,39 +279,3 @@ def _digits(model: nn.Module, loss: LossFunction) -> tuple[object, str]:
         fix="give a model of 784 inputs or 1x28x28 and 10 outputs, or --data file.py:function, "
         "which returns the data: (inputs, targets), or two such pairs, the second held out",
     )
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with the time left on a terminal; a line at each quarter elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Quarters(console, name)
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    with Bar(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    ) as bar:
-        task = bar.add_task(f"training {name}")
-
-        def report(phase: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{name}: {phase}", completed=done, total=total)
-
-        yield report
-
-
-@final
-class _Quarters:
-    def __init__(self, console: Console, name: str) -> None:
-        self._console, self._name, self._next = console, name, 0
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if total and 4 * done >= self._next * total:
-            text = f"{self._name}: {phase}, {100 * done // total} %"
-            self._console.print(text, highlight=False, soft_wrap=True)
-            self._next = 4 * done // total + 1

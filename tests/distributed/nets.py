@@ -232,3 +232,16 @@ def planned(make):
 def on_meta(make):
     with torch.device("meta"):
         return make()
+
+
+def failing_once():
+    """Code of the user's that fails, and when it is called again does not."""
+    calls = []
+
+    def draw(tensor, layout):
+        calls.append(0)
+        if len(calls) == 1:
+            raise RuntimeError("no")
+        tensor.fill_(0.5)
+
+    return Custom(draw)

@@ -4,18 +4,16 @@
 layout, what is wrong.
 """
 
-import json
 import sys
-import warnings
 
 import torch
 import torch.distributed as dist
-from tests.distributed.layouts import LAYOUTS, names
+from tests.distributed.layouts import LAYOUTS
 from tests.distributed.nets import SEED, on_meta, planned
-from tests.distributed.processes import forked
 from tests.distributed.worker import (
     is_right_here,
     local,
+    main,
     materialize,
     numbered,
     parameters,
@@ -107,20 +105,5 @@ def record(name, store, rank):
     return {"wrong": wrong}
 
 
-def all_layouts(rank, world, store, only):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    found = {name: record(name, store, rank) for name in only or names(world)}
-    dist.barrier()
-    return found
-
-
-def main(world, store, *only):
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    ranks = range(int(world))
-    run = lambda rank: all_layouts(rank, int(world), store, only)
-    sys.stdout.write(json.dumps(forked(run, ranks, at_once=int(world))))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(record, *sys.argv[1:])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.distributed.nets import TOKENS, UNEVEN, Net
+from tests.distributed.nets import TOKENS, UNEVEN, Net, failing_once
 from tests.distributed.worker import materialize
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -12,7 +12,7 @@ import fanin
 from fanin import FaninError
 from fanin._plan._materialize import _Bare, _refuse_forgotten
 from fanin._plan._view import View
-from fanin.initializers import Custom, Normal
+from fanin.initializers import Normal
 from fanin.recipes import Keep
 
 
@@ -236,15 +236,7 @@ def test_a_kept_start_that_the_module_resets_to_something_else_is_refused():
 
 def test_after_a_failure_the_model_is_on_meta_as_before():
     """Ties that were undone are undone again; the next call does all of it."""
-    calls = []
-
-    def fails_once(tensor, layout):
-        calls.append(0)
-        if len(calls) == 1:
-            raise RuntimeError("no")
-        tensor.fill_(0.5)
-
-    plan = fanin.plan(Net(), TOKENS).replace({"own.weight": Custom(fails_once)})
+    plan = fanin.plan(Net(), TOKENS).replace({"own.weight": failing_once()})
     model = Net().to("meta")
     with pytest.raises(FaninError, match=r"own\.weight"):
         materialize(plan, model, dtype=torch.float16)

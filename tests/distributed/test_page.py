@@ -1,18 +1,7 @@
 """docs/how-to/sharded-models.md, on torch's fake process group: rank 1 of 4."""
 
-import pytest
 import torch
-import torch.distributed as dist
 from tests.hosts.pages import run_page
-from torch.testing._internal.distributed.fake_pg import FakeStore
-
-
-@pytest.fixture
-def group():
-    """A world whose other ranks do not exist."""
-    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=4)
-    yield
-    dist.destroy_process_group()
 
 
 def test_the_page_fills_what_it_shards(group):

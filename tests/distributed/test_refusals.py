@@ -6,7 +6,7 @@ On torch's fake process group: rank 1 of 4, and nothing is transported.
 import pytest
 import torch
 import torch.distributed as dist
-from tests.distributed.nets import SEED, by_hand
+from tests.distributed.nets import SEED, by_hand, failing_once
 from tests.distributed.worker import local, materialize
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -207,15 +207,7 @@ def test_tied_parts_that_are_cut_alike_are_tied_again():
 
 def test_after_a_failure_a_sharded_model_is_on_meta_and_can_be_filled():
     """FSDP's own record of its shards goes back and forth, too."""
-    calls = []
-
-    def fails_once(tensor, layout):
-        calls.append(0)
-        if len(calls) == 1:
-            raise RuntimeError("no")
-        tensor.fill_(0.5)
-
-    plan = planned().replace({"2.weight": Custom(fails_once)})
+    plan = planned().replace({"2.weight": failing_once()})
     whole, model = net(), fully_shard(on_meta(net))
     with pytest.raises(FaninError, match=r"2\.weight"):
         materialize(plan, model, seed=1)

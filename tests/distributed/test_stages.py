@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-import torch.distributed as dist
 from tests.distributed.worker import local, materialize
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import SplitPoint, pipeline
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import fanin
 from fanin import FaninError
@@ -209,14 +207,6 @@ def test_names_that_say_nothing_are_refused(names, what):
     with pytest.raises(FaninError, match=what):
         materialize(planned(), model, part=True, names=names)
     assert all(one.is_meta for one in model.parameters())
-
-
-@pytest.fixture
-def group():
-    """A world whose other ranks do not exist."""
-    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=4)
-    yield
-    dist.destroy_process_group()
 
 
 def test_a_sharded_stage_draws_its_shards(group):

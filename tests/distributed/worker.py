@@ -136,20 +136,21 @@ def is_told_right_by_torch(tensor):
     )
 
 
-def all_layouts(rank, world, store, only):
+def all_layouts(record, rank, world, store, only):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    found = {name: record(name) for name in only or names(world)}
+    found = {name: record(name, store, rank) for name in only or names(world)}
     dist.barrier()
     return found
 
 
-def main(world, store, *only):
+def main(record, world, store, *only):
+    """Print, for each rank, what ``record`` of each layout, the store and the rank says."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ranks = range(int(world))
-    run = lambda rank: all_layouts(rank, int(world), store, only)
+    run = lambda rank: all_layouts(record, rank, int(world), store, only)
     sys.stdout.write(json.dumps(forked(run, ranks, at_once=int(world))))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(lambda name, *_: record(name), *sys.argv[1:])

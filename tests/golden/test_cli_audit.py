@@ -7,15 +7,15 @@ The texts are in ``cli_audit.txt``. To change them on purpose: run this file
 import json
 import sys
 from errno import ENOSPC
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from textwrap import dedent
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from tests.audit import samples
-from tests.golden.test_cli_plan import said
+from tests.golden.commands import transcript, write_texts
 
 from fanin import _audit_command
 from fanin._audit import Report
@@ -76,23 +76,10 @@ TRANSCRIPT = (
 )
 
 
-def write_files(folder):
-    for name, text in FILES.items():
-        (folder / name).write_text(dedent(text), encoding="utf-8")
-
-
-def transcript():
-    """All commands, in order, in one directory."""
-    with TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        write_files(folder)
-        return "\n".join(said(line, folder) for line in TRANSCRIPT)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A directory with a model, targets and losses."""
-    write_files(tmp_path)
+    write_texts(FILES, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -117,7 +104,7 @@ def audit(*words):
 
 def test_wrong_words_are_answered_as_written():
     """With the way out, and before anything was measured."""
-    assert transcript() == GOLDEN.read_text(encoding="utf-8")
+    assert transcript(TRANSCRIPT, partial(write_texts, FILES)) == GOLDEN.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -281,4 +268,4 @@ def test_a_terminal_shows_what_is_going_on(folder, capsys, monkeypatch):
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(transcript(), encoding="utf-8")
+    GOLDEN.write_text(transcript(TRANSCRIPT, partial(write_texts, FILES)), encoding="utf-8")

@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from textwrap import dedent
 
 import pytest
 import torch
-from tests.golden.test_cli_plan import said
+from tests.golden.commands import transcript, write_texts
 
 from fanin import _compare_command
 from fanin._cli import main
@@ -105,23 +104,10 @@ TRANSCRIPT = (
 )
 
 
-def write_files(folder):
-    for name, text in FILES.items():
-        (folder / name).write_text(dedent(text), encoding="utf-8")
-
-
-def transcript():
-    """All commands, in order, in one directory."""
-    with TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        write_files(folder)
-        return "\n".join(said(line, folder) for line in TRANSCRIPT)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A directory with a model and data."""
-    write_files(tmp_path)
+    write_texts(FILES, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -140,7 +126,7 @@ def without_times(text):
 
 def test_wrong_words_are_answered_as_written():
     """With the way out, and before anything is trained."""
-    assert transcript() == GOLDEN.read_text(encoding="utf-8")
+    assert transcript(TRANSCRIPT, partial(write_texts, FILES)) == GOLDEN.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1.5h", 5400)])
@@ -297,4 +283,4 @@ def test_ctrl_c_ends_it_with_130_and_says_what_is_kept(folder, workers):
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(transcript(), encoding="utf-8")
+    GOLDEN.write_text(transcript(TRANSCRIPT, partial(write_texts, FILES)), encoding="utf-8")

@@ -8,13 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from textwrap import dedent
 
 import pytest
+from tests.golden.commands import transcript, write_texts
 
 from fanin import Plan, recipes
 from fanin._cli import main
@@ -99,32 +97,17 @@ TRANSCRIPT = (
 )
 
 
-def said(line, folder):
-    """The command, its exit code, and what it writes, as text."""
-    out, errors = StringIO(), StringIO()
-    with chdir(folder), redirect_stdout(out), redirect_stderr(errors):
-        code = main(line.split()[1:])
-    text = f"$ {line}\n{out.getvalue()}{errors.getvalue()}[exit code {code}]\n"
-    return text.replace(str(folder), "HERE")
-
-
-def transcript():
-    """All commands, in order, in one directory, on a machine without transformers."""
-    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+def without_transformers():
+    """The transcript, on a machine without transformers."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "transformers", None)
-        write_files(Path(folder).resolve())
-        return "\n".join(said(line, Path(folder).resolve()) for line in TRANSCRIPT)
-
-
-def write_files(folder):
-    for name, text in FILES.items():
-        (folder / name).write_text(dedent(text), encoding="utf-8")
+        return transcript(TRANSCRIPT, partial(write_texts, FILES))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A directory with a model, a batch and two recipes."""
-    write_files(tmp_path)
+    write_texts(FILES, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -135,7 +118,7 @@ def plan(*words):
 
 def test_the_text_is_as_written():
     """What a user reads changes only on purpose."""
-    assert transcript() == GOLDEN.read_text(encoding="utf-8")
+    assert without_transformers() == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_json_is_the_plan_and_nothing_else(folder, capsys):
@@ -241,4 +224,4 @@ def test_the_current_directory_is_found_by_the_installed_command_too(folder):
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(transcript(), encoding="utf-8")
+    GOLDEN.write_text(without_transformers(), encoding="utf-8")

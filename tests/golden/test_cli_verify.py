@@ -6,14 +6,12 @@ reason.
 """
 
 import json
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
 import torch
+from tests.golden.commands import transcript
 from tests.hosts.pages import blocks
 from tests.laws.test_missing import write_safetensors
 from torch import nn
@@ -70,22 +68,6 @@ def write_files(folder):
     (folder / "broken.safetensors").write_bytes(whole[:-100])
 
 
-def said(line, folder):
-    """The command, its exit code, and what it writes, as text."""
-    out, errors = StringIO(), StringIO()
-    with chdir(folder), redirect_stdout(out), redirect_stderr(errors):
-        code = main(line.split()[1:])
-    text = f"$ {line}\n{out.getvalue()}{errors.getvalue()}[exit code {code}]\n"
-    return text.replace(str(folder), "HERE")
-
-
-def transcript():
-    """All commands, in order, in one directory."""
-    with TemporaryDirectory() as folder:
-        write_files(Path(folder).resolve())
-        return "\n".join(said(line, Path(folder).resolve()) for line in TRANSCRIPT)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A directory with the files, which is the current one."""
@@ -96,7 +78,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_text_is_as_written():
     """What a user reads changes only on purpose."""
-    assert transcript() == GOLDEN.read_text(encoding="utf-8")
+    assert transcript(TRANSCRIPT, write_files) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_the_page_shows_what_is_printed():
@@ -142,4 +124,4 @@ def test_a_checkpoint_that_is_not_there_is_told_before_the_model_is_made(folder,
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(transcript(), encoding="utf-8")
+    GOLDEN.write_text(transcript(TRANSCRIPT, write_files), encoding="utf-8")

@@ -66,14 +66,32 @@ def regions(draw: st.DrawFn) -> Region:
     return Region(tuple(full), tuple(start), tuple(count), tuple(step))
 
 
+def any_part(test):
+    """Draws of every kind, of parts of every form."""
+    for draw, region in (
+        (("normal", torch.float32), Region.of((37, 2048), (slice(2, 30, 3), slice(1, 2000)))),
+        (("normal", torch.float32), Region.of((37, 2048), (slice(2, 30), slice(1, 2000, 3)))),
+        (("bits", torch.int32), Region.of((9, 40, 30), (slice(2, 5), slice(1, None, 2), 3))),
+        (("uniform", torch.float16), Region.whole(())),
+        (("uniform", torch.float16), Region.whole((4, 0))),
+    ):
+        test = example(draw, region)(test)
+    return settings(max_examples=150)(given(draw=draws, region=regions())(test))
+
+
+def near_carries(test):
+    """Rows that lie on both sides of a multiple of 2^34, near and far apart."""
+    drawn_from = given(
+        block=st.integers(1, 2**26),
+        before=st.integers(0, 3000),
+        width=st.integers(1, 3000),
+        step=st.sampled_from([1, 2, 3, 4, 7, 2**33, 2**34 + 1]),
+    )
+    return settings(max_examples=60)(drawn_from(test))
+
+
 @compiled
-@settings(max_examples=150, deadline=None)
-@given(draw=draws, region=regions())
-@example(("normal", torch.float32), Region.of((37, 2048), (slice(2, 30, 3), slice(1, 2000))))
-@example(("normal", torch.float32), Region.of((37, 2048), (slice(2, 30), slice(1, 2000, 3))))
-@example(("bits", torch.int32), Region.of((9, 40, 30), (slice(2, 5), slice(1, None, 2), 3)))
-@example(("uniform", torch.float16), Region.whole(()))
-@example(("uniform", torch.float16), Region.whole((4, 0)))
+@any_part
 def test_any_part_in_any_type_is_the_same_from_every_engine(draw, region):
     """Rows, strides, joins of axes, odd starts: every path of the core against the definition."""
     expected = drawn(PLAIN, *draw, region)
@@ -82,13 +100,7 @@ def test_any_part_in_any_type_is_the_same_from_every_engine(draw, region):
 
 
 @compiled
-@settings(max_examples=60, deadline=None)
-@given(
-    block=st.integers(1, 2**26),
-    before=st.integers(0, 3000),
-    width=st.integers(1, 3000),
-    step=st.sampled_from([1, 2, 3, 4, 7, 2**33, 2**34 + 1]),
-)
+@near_carries
 def test_counters_carry_into_their_second_word(block, before, width, step):
     """Elements on both sides of a multiple of 2^34, near and far apart."""
     start = block * 2**34 - before

@@ -14,7 +14,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.laws.test_engines_agree import FLOATS, STREAM, bits, drawn, draws, regions
+from tests.laws.test_engines_agree import (
+    FLOATS,
+    STREAM,
+    any_part,
+    bits,
+    drawn,
+    draws,
+    near_carries,
+    regions,
+)
 from tests.oracles import test_stream_definition as definition
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -46,13 +55,7 @@ META = torch.device("meta")
 # ---- bits -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
-@given(draw=draws, region=regions())
-@example(("normal", torch.float32), Region.of((37, 2048), (slice(2, 30, 3), slice(1, 2000))))
-@example(("normal", torch.float32), Region.of((37, 2048), (slice(2, 30), slice(1, 2000, 3))))
-@example(("bits", torch.int32), Region.of((9, 40, 30), (slice(2, 5), slice(1, None, 2), 3)))
-@example(("uniform", torch.float16), Region.whole(()))
-@example(("uniform", torch.float16), Region.whole((4, 0)))
+@any_part
 def test_any_part_in_any_type_is_that_of_the_other_engines(draw, region):
     """Whole, slices, strides, rows that start unevenly: one formula for all of them."""
     got = drawn(TENSORS, *draw, region)
@@ -60,13 +63,7 @@ def test_any_part_in_any_type_is_that_of_the_other_engines(draw, region):
         assert torch.equal(got, drawn(other, *draw, region)), other.name
 
 
-@settings(max_examples=60)
-@given(
-    block=st.integers(1, 2**26),
-    before=st.integers(0, 3000),
-    width=st.integers(1, 3000),
-    step=st.sampled_from([1, 2, 3, 4, 7, 2**33, 2**34 + 1]),
-)
+@near_carries
 def test_counters_carry_into_their_second_word(block, before, width, step):
     """Elements on both sides of a multiple of 2^34: where int32 and float arithmetic would fail."""
     region = Region((2**62,), (block * 2**34 - before,), (width,), (step,))

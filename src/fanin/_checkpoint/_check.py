@@ -1,7 +1,7 @@
 """While a tensor is written: its numbers are finite, and have the planned std."""
 
 from math import isfinite, prod, sqrt
-from typing import Final, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -11,12 +11,9 @@ from fanin._checkpoint._sources import Drawn
 from fanin._engine import Region
 from fanin._errors import FaninError
 from fanin._plan._law import law_of
+from fanin._plan._measure import squares
 
 __all__ = ["Check"]
-
-_BLOCK: Final = 1 << 15
-"""Entries looked at together: for more torch starts threads, which wait for busy processors."""
-_NORMED: Final = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 @final
@@ -40,8 +37,7 @@ class Check:
         axis, row = self._item.source.padding(region)
         zeroed = 0 if row is None else part.select(axis, row).numel()
         self._number += part.numel() - zeroed
-        blocks = torch.split(part.flatten(), _BLOCK)
-        self._squares += sum(_squares(block, self._mean) for block in blocks)
+        self._squares += squares(part, self._mean)
         self._squares -= zeroed * self._mean**2
 
     def finish(self) -> None:
@@ -66,15 +62,3 @@ class Check:
             found=f"{found}; planned: {planned}",
             fix="report it with this plan: it is an error of fanin",
         )
-
-
-def _squares(part: Tensor, mean: float) -> float:
-    wide = part if part.dtype in _NORMED else part.float()
-    if mean != 0:
-        wide = wide - mean
-    norm = float(torch.linalg.vector_norm(wide))
-    if isfinite(norm) and norm > 1e-15:
-        return norm**2
-    # Squares beyond what float32 holds, or below; or zeros; or entries that are no numbers.
-    accurate = torch.complex128 if wide.is_complex() else torch.float64
-    return float(torch.linalg.vector_norm(wide, dtype=accurate)) ** 2

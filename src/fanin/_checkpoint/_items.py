@@ -14,8 +14,10 @@ from fanin._errors import FaninError
 from fanin._fill import Job, is_computed, kept_for, padding_row, said_of
 from fanin._plan import Entry, Plan
 from fanin._plan._apply import draw_of, refuse_uncalibrated, require_range
+from fanin._plan._coverage import incomplete
 from fanin._plan._match import Pair, matched
 from fanin._plan._measure import has_bytes
+from fanin._plan._rebuild import unknown_values
 from fanin._plan._shards import is_sharded
 from fanin._trace._names import Tensors, canonical_name, tensors_of
 from fanin.initializers._target import require_writable
@@ -49,7 +51,8 @@ def items_of(
         FaninError: for another model than planned, unclaimed tensors, and what cannot be drawn or
             has values that nobody knows.
     """
-    _refuse_unclaimed(plan)
+    if plan.unclaimed:
+        raise incomplete([entry.name for entry in plan.unclaimed], may_allow=False)
     refuse_uncalibrated(plan.entries)
     pairs = matched(plan.entries, model, ties=False)
     sources = _Sources.of(pairs, model, seed)
@@ -61,17 +64,6 @@ def items_of(
         items.append(Item(name, others, tuple(tensor.shape), _dtype(tensor, source, dtype), source))
     _refuse_unknown(items)
     return tuple(items)
-
-
-def _refuse_unclaimed(plan: Plan) -> None:
-    names = [entry.name for entry in plan.unclaimed]
-    if names:
-        raise FaninError(
-            "nobody says how these parameters start",
-            where=f"{len(names)} unclaimed",
-            found=", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else ""),
-            fix='plan.replace({name: initializer, other: Keep("why")})',
-        )
 
 
 _Known = tuple[object, Source]
@@ -203,11 +195,8 @@ def _refuse_unknown(items: Sequence[Item]) -> None:
         if isinstance(item.source, Rebuilt) and item.size and not item.source.is_known
     ]
     if unknown:
-        raise FaninError(
-            "only the model knows how these tensors start, and they have no values on the meta "
-            "device",
-            where=", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if unknown[5:] else ""),
-            found="no reset_parameters of their modules that writes the same each time",
+        raise unknown_values(
+            unknown,
             fix="compute them on the CPU before this call, and they are kept; or make the model in "
             "memory; or plan.replace({name: initializer})",
         )

@@ -1,6 +1,5 @@
 """One file of a checkpoint: each part is drawn while the one before is written."""
 
-import ctypes
 import os
 import zlib
 from collections import deque
@@ -21,6 +20,7 @@ from fanin._checkpoint._receipt import CheckpointFile
 from fanin._checkpoint._sources import Drawn, Through
 from fanin._errors import FaninError
 from fanin._plan import Stamp
+from fanin._plan._measure import bytes_of
 
 __all__ = ["PART", "Report", "begun", "is_intact", "room_in", "stamped", "write_shard"]
 
@@ -140,9 +140,7 @@ class _Pipe:
         return self._buffers[-1][:size].view(dtype).view(shape)
 
     def _put(self, name: str, part: Tensor) -> None:
-        # Not by numpy(), after which torch forbids to resize the memory.
-        size = part.numel() * part.element_size()
-        data = (ctypes.c_char * size).from_address(part.data_ptr())
+        data, size = bytes_of(part), part.nbytes
         self.checksums[name] = zlib.crc32(data, self.checksums.get(name, 0))
         self._file.write(data)
         self._waiting += size

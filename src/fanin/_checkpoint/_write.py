@@ -75,10 +75,11 @@ def write_checkpoint(
     ['fanin-checkpoint.json', 'model.safetensors']
     """
     _require_arguments(plan, seed, dtype, format)
-    items = items_of(plan, model, seed=take_seed(seed), dtype=dtype)
+    number = take_seed(seed)
+    items = items_of(plan, model, seed=number, dtype=dtype)
     most = parse_size(shard_size)
     files = {name: ordered(one) for name, one in named(spread(items, most)).items()}
-    run = _run(plan, items, files, take_seed(seed), format)
+    run = _run(plan, items, files, number, format)
     told = _Progress(progress, run.size)
     with locked(Path(directory)):
         if format == "dcp":

@@ -7,7 +7,7 @@ from typing import final
 from fanin._errors import FaninError
 from fanin._plan._entry import Entry
 
-__all__ = ["Coverage", "coverage_of", "refuse_unclaimed"]
+__all__ = ["Coverage", "coverage_of", "incomplete", "refuse_unclaimed"]
 
 _SHOWN = 5
 
@@ -33,7 +33,7 @@ class Coverage:
     def raise_if_incomplete(self) -> None:
         """Raise FaninError that names the unclaimed tensors; nothing where all are claimed."""
         if not self.ok:
-            raise _incomplete(self.unclaimed)
+            raise incomplete(self.unclaimed)
 
     def __str__(self) -> str:
         total = len(self.filled) + len(self.kept) + len(self.unclaimed)
@@ -57,12 +57,14 @@ def refuse_unclaimed(entries: Sequence[Entry], *, allow_unclaimed: bool) -> None
         coverage_of(entries).raise_if_incomplete()
 
 
-def _incomplete(names: Sequence[str]) -> FaninError:
+def incomplete(names: Sequence[str], *, may_allow: bool = True) -> FaninError:
+    """The error for unclaimed tensors; ``may_allow``: the call has ``allow_unclaimed=``."""
+    instead = ", or allow_unclaimed=True" if may_allow else ""
     return FaninError(
         "nobody says how these parameters start",
         where=f"{len(names)} unclaimed",
         found=_listed(names),
-        fix='plan.replace({name: initializer, other: Keep("why")}), or allow_unclaimed=True',
+        fix=f'plan.replace({{name: initializer, other: Keep("why")}}){instead}',
     )
 
 

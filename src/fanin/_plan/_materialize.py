@@ -19,7 +19,7 @@ from fanin._plan._memory import refuse_shared_memory
 from fanin._plan._missing import Loading
 from fanin._plan._parametrized import require_known, wanted_here
 from fanin._plan._part import Part
-from fanin._plan._rebuild import rebuilt
+from fanin._plan._rebuild import rebuilt, unknown_values
 from fanin._plan._receipt import Receipt, Stamp
 from fanin._plan._shards import held, is_sharded, local_of, resharded
 from fanin._plan._stored import Checkpoint
@@ -201,7 +201,12 @@ class _Bare:
                 values[target.name] = rebuilt(target, entry and entry.site)
         unknown = [name for name, value in values.items() if value is None]
         if unknown and not allow_unclaimed:
-            raise _unknown(unknown)
+            raise unknown_values(
+                unknown,
+                fix="compute them on the CPU before this call, and they are kept; or fill them "
+                "after it: allow_unclaimed=True leaves them as NaN; or plan.replace({name: "
+                "initializer})",
+            )
         return cls(values, loading)
 
     def knows(self, target: Tensors) -> bool:
@@ -221,16 +226,6 @@ class _Bare:
     def is_unknown(self, name: str) -> bool:
         """Whether it has memory now, and no values."""
         return name in self.values and self.values[name] is None
-
-
-def _unknown(names: Sequence[str]) -> FaninError:
-    return FaninError(
-        "only the model knows how these tensors start, and they have no values on the meta device",
-        where=", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else ""),
-        found="no reset_parameters of their modules that writes the same each time",
-        fix="compute them on the CPU before this call, and they are kept; or fill them after it: "
-        "allow_unclaimed=True leaves them as NaN; or plan.replace({name: initializer})",
-    )
 
 
 def _refuse_forgotten(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fanin.initializers._target import has_no_data
 
-__all__ = ["Measured", "checksum", "has_bytes", "measure"]
+__all__ = ["Measured", "bytes_of", "checksum", "has_bytes", "measure", "squares"]
 
 _BLOCK: Final = 1 << 15
 """Elements looked at together: they fit the cache, and torch starts no threads for so few."""
@@ -36,11 +36,20 @@ def measure(tensor: Tensor, mean: float = 0.0) -> Measured:
     >>> measure(torch.tensor([3.0, 4.0]))
     Measured(checksum='7fd65497', squares=25.0)
     """
-    crc, squares = 0, 0.0
+    crc, total = 0, 0.0
     for block in _blocks(tensor):
-        crc = _crc(block, crc)
-        squares += _squares(block, mean)
-    return Measured(f"{crc:08x}", squares)
+        crc = zlib.crc32(bytes_of(block), crc)
+        total += _squares(block, mean)
+    return Measured(f"{crc:08x}", total)
+
+
+def squares(tensor: Tensor, mean: float) -> float:
+    """Σ |w - mean|², finite only if all entries are.
+
+    >>> squares(torch.tensor([3.0, 4.0]), 0.0)
+    25.0
+    """
+    return sum(_squares(block, mean) for block in _blocks(tensor))
 
 
 def checksum(tensors: list[Tensor]) -> str | None:
@@ -54,7 +63,7 @@ def checksum(tensors: list[Tensor]) -> str | None:
         if not has_bytes(tensor):
             return None
         for block in _blocks(tensor):
-            crc = _crc(block, crc)
+            crc = zlib.crc32(bytes_of(block), crc)
     return f"{crc:08x}"
 
 
@@ -64,10 +73,11 @@ def has_bytes(tensor: Tensor) -> bool:
     return dense and not has_no_data(tensor) and not hasattr(tensor, "__tensor_flatten__")
 
 
-def _crc(block: Tensor, before: int) -> int:
+def bytes_of(block: Tensor) -> "ctypes.Array[ctypes.c_char]":
+    """The memory of a contiguous tensor on the CPU, for as long as that is there."""
     # Not by numpy(), after which torch forbids to resize the memory, as FSDP does.
     size = block.numel() * block.element_size()
-    return zlib.crc32((ctypes.c_char * size).from_address(block.data_ptr()), before)
+    return (ctypes.c_char * size).from_address(block.data_ptr())
 
 
 def _blocks(tensor: Tensor) -> Iterator[Tensor]:

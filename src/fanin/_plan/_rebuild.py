@@ -1,6 +1,6 @@
 """What is kept and has no values on meta, as its own module fills it; the module is untouched."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 from math import nan
 from typing import Final, cast
@@ -8,11 +8,12 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
+from fanin._errors import FaninError
 from fanin._site import Site
 from fanin._trace._built import built
 from fanin._trace._names import Tensors
 
-__all__ = ["rebuilt"]
+__all__ = ["rebuilt", "unknown_values"]
 
 _RESETS: Final = ("reset_parameters", "reset_running_stats")
 """torch's names for what fills a module."""
@@ -37,6 +38,16 @@ def rebuilt(target: Tensors, site: Site | None) -> Tensor | None:
         if first is not None and second is not None and torch.equal(first, second):
             return first if site is None or _is_as_planned(first, target, site) else None
     return None
+
+
+def unknown_values(names: Sequence[str], *, fix: str) -> FaninError:
+    """The error for tensors that `rebuilt` knows no values of."""
+    return FaninError(
+        "only the model knows how these tensors start, and they have no values on the meta device",
+        where=", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else ""),
+        found="no reset_parameters of their modules that writes the same each time",
+        fix=fix,
+    )
 
 
 def _is_as_planned(values: Tensor, target: Tensors, site: Site) -> bool:

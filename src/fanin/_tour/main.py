@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fanin import _plot
+from fanin._bar import progress_bar
 from fanin._records_json import write_file
 from fanin._text import paragraph
 from fanin._tour.data import load_digits
@@ -15,7 +16,7 @@ from fanin._tour.measure import measure_starts, train_networks
 from fanin._tour.page import page_html
 from fanin._tour.proof import after_training
 from fanin._tour.results import Results, write_json
-from fanin._tour.screen import progress, show
+from fanin._tour.screen import show
 from fanin._tour.settings import fast_settings, full_settings
 from fanin._tour.story import Block, before_training, opening
 from fanin._tour.workers import one_thread, workers
@@ -40,7 +41,7 @@ def tour(names: Sequence[str], *, seed: int, fast: bool, out: Path, as_json: boo
         digits = load_digits()
         results = measure_starts(seed, digits)
         tell(before_training(results))
-        with progress("training") as report:
+        with progress_bar("training", lambda share, _: f"training: {share} %") as report:
             results = train_networks(results, settings, digits, executor, report)
     saved = write_files(results, out)
     tell(after_training(results))
