@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import fanin
-from fanin._plan._calibrate_copies import Copies
-from fanin._plan._calibrate_run import Run, running
-from fanin._plan._calibrate_targets import wanted
-from fanin._plan._match import matched
+from fanin._plan._calibrate._copies import Copies
+from fanin._plan._calibrate._run import Run, running
+from fanin._plan._calibrate._targets import wanted
+from fanin._plan._draw._match import matched
 from fanin.recipes import Recipe, kaiming, lsuv
 from timing import Row, table
 

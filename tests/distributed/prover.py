@@ -21,7 +21,7 @@ from tests.distributed.worker import (
 )
 from torch.distributed.tensor.debug import CommDebugMode
 
-from fanin._plan._slices import costs_its_size
+from fanin._plan._draw._slices import costs_its_size
 
 
 def made(layout):

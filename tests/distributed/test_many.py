@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.distributed.processes import answers
 
-from fanin._plan._shards import _chunk
+from fanin._plan._local._shards import _chunk
 
 
 def ranks(some, world, hidden, *sizes):

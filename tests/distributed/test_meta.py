@@ -10,8 +10,8 @@ from torch.nn.utils import parametrizations
 
 import fanin
 from fanin import FaninError
+from fanin._plan._local._view import View
 from fanin._plan._materialize import _Bare, _refuse_forgotten
-from fanin._plan._view import View
 from fanin.initializers import Normal
 from fanin.recipes import Keep
 

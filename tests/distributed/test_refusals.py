@@ -19,7 +19,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import fanin
 from fanin import FaninError
-from fanin._plan._shards import held
+from fanin._plan._local._shards import held
 from fanin.initializers import Custom
 
 RANK, WORLD = 1, 4

@@ -5,7 +5,7 @@ import torch
 from tests.hosts.pages import needs
 
 import fanin
-from fanin._plan._stored import _DTYPES, stored_tensors
+from fanin._plan._stored._read import _DTYPES, stored_tensors
 
 needs("safetensors", "transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of other packages

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 import fanin
 from fanin import FaninError, recipes
-from fanin._plan._calibrate import calibrate
 from fanin._plan._entry import Entry
 from fanin._text import number
 from fanin.initializers import Normal, Orthogonal, Zeros
@@ -124,7 +123,7 @@ def test_a_target_for_all(std):
     """In place of 1; what the choices ask for does not count then."""
     model, inputs = net(), batch(64, 16)
     plan = fanin.plan(model, inputs, recipe=recipes.lsuv)
-    found = calibrate(plan, model, inputs, target=std)
+    found = plan.calibrate(model, inputs, target=std)
     for name in ("0.weight", "2.weight", "4.weight"):
         assert found[name].factor * found[name].measured == pytest.approx(std)
 
@@ -134,7 +133,7 @@ def test_a_target_by_site():
     model, inputs = net(), batch(64, 16)
     plan = planned(model, inputs, recipes.kaiming)
     asked = {"0.weight": 3.0, "2.weight": None, "4.weight": 0.1}
-    found = calibrate(plan, model, inputs, target=lambda site: asked[site.name])
+    found = plan.calibrate(model, inputs, target=lambda site: asked[site.name])
     assert found["0.weight"].factor * found["0.weight"].measured == pytest.approx(3)
     assert found["4.weight"].factor * found["4.weight"].measured == pytest.approx(0.1)
     assert found["2.weight"].factor is None
@@ -533,9 +532,9 @@ def test_a_target_is_a_positive_number(target):
     model, inputs = net(), batch(64, 16)
     plan = planned(model, inputs)
     with pytest.raises(FaninError, match="not a positive number"):
-        calibrate(plan, model, inputs, target=target)
+        plan.calibrate(model, inputs, target=target)
     with pytest.raises(FaninError, match="not a positive number"):
-        calibrate(plan, model, inputs, target=lambda site: target)
+        plan.calibrate(model, inputs, target=lambda site: target)
 
 
 def test_there_are_two_ways_to_measure():

@@ -544,7 +544,7 @@ def test_the_receipt_is_the_same_for_any_number_of_threads(value, threads):
 
 def test_equal_receipts_mean_equal_weights():
     """One flipped bit shows."""
-    from fanin._plan._measure import checksum
+    from fanin._plan._draw._measure import checksum
 
     model = net()
     receipt = planned(model).apply(model, seed=0)

@@ -10,9 +10,9 @@ from torch import nn
 
 from fanin import FaninError, Layout
 from fanin._plan import Entry, plan_from_sites
-from fanin._plan._law import FALSE_ALARM, Law, law_of
-from fanin._plan._measure import measure
-from fanin._plan._verify import stamp
+from fanin._plan._draw._check import stamp
+from fanin._plan._draw._law import FALSE_ALARM, Law, law_of
+from fanin._plan._draw._measure import measure
 from fanin._site import Site
 from fanin.initializers import Custom, Normal, Ones, Uniform, Zeros, kaiming_normal
 from fanin.recipes import Choice, Keep

@@ -16,9 +16,9 @@ from torch.nn.utils import parametrizations
 import fanin
 from fanin import FaninError, Verification
 from fanin._plan import Entry
-from fanin._plan import _held as held
-from fanin._plan._held import Tally
-from fanin._plan._verification import Comparison
+from fanin._plan._proof import _held as held
+from fanin._plan._proof._held import Tally
+from fanin._plan._proof._verification import Comparison
 from fanin._site import Site
 from fanin.initializers import Orthogonal
 from fanin.recipes import Choice, Keep

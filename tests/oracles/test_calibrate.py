@@ -12,8 +12,8 @@ from torch.nn import functional
 
 import fanin
 from fanin import Block, Layout, recipes
-from fanin._plan._calibrate_products import spread_of
-from fanin._plan._calibrate_weights import units_of
+from fanin._plan._calibrate._products import spread_of
+from fanin._plan._calibrate._weights import units_of
 from fanin.initializers import Ones, ScaledOutputs
 
 

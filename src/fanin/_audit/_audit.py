@@ -28,8 +28,8 @@ from fanin._audit._report import Report
 from fanin._audit._run import Measured, batch_size, measure
 from fanin._errors import FaninError
 from fanin._plan import Plan
-from fanin._plan._calibrate_copies import Copies
-from fanin._plan._match import matched
+from fanin._plan._calibrate._copies import Copies
+from fanin._plan._draw._match import matched
 from fanin._site import Site
 from fanin._trace._flow import Flow
 from fanin._trace._names import Tensors, tensors_of

@@ -10,8 +10,8 @@ from fanin._checkpoint._items import Item
 from fanin._checkpoint._sources import Drawn
 from fanin._engine import Region
 from fanin._errors import FaninError
-from fanin._plan._law import law_of
-from fanin._plan._measure import squares
+from fanin._plan._draw._law import law_of
+from fanin._plan._draw._measure import squares
 
 __all__ = ["Check"]
 

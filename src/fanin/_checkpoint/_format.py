@@ -10,7 +10,7 @@ from typing import Final
 
 from fanin._checkpoint._items import Item
 from fanin._errors import FaninError
-from fanin._plan._stored import DTYPE_WORDS
+from fanin._plan._stored._read import DTYPE_WORDS
 
 __all__ = ["SINGLE", "header_of", "index_of", "named", "ordered", "parse_size", "spread"]
 

@@ -13,12 +13,12 @@ from fanin._checkpoint._sources import Drawn, Kept, Rebuilt, Source, Through
 from fanin._errors import FaninError
 from fanin._fill import Job, is_computed, kept_for, padding_row, said_of
 from fanin._plan import Entry, Plan
-from fanin._plan._apply import draw_of, refuse_uncalibrated, require_range
 from fanin._plan._coverage import incomplete
-from fanin._plan._match import Pair, matched
-from fanin._plan._measure import has_bytes
-from fanin._plan._rebuild import unknown_values
-from fanin._plan._shards import is_sharded
+from fanin._plan._draw._apply import draw_of, refuse_uncalibrated, require_range
+from fanin._plan._draw._match import Pair, matched
+from fanin._plan._draw._measure import has_bytes
+from fanin._plan._local._rebuild import unknown_values
+from fanin._plan._local._shards import is_sharded
 from fanin._trace._names import Tensors, canonical_name, tensors_of
 from fanin.initializers._target import require_writable
 

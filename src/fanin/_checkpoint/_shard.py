@@ -20,7 +20,7 @@ from fanin._checkpoint._receipt import CheckpointFile
 from fanin._checkpoint._sources import Drawn, Through
 from fanin._errors import FaninError
 from fanin._plan import Stamp
-from fanin._plan._measure import bytes_of
+from fanin._plan._draw._measure import bytes_of
 
 __all__ = ["PART", "Report", "begun", "is_intact", "room_in", "stamped", "write_shard"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import prod
 
 from fanin._engine import Region
-from fanin._plan._slices import slices
+from fanin._plan._draw._slices import slices
 
 __all__ = ["slabs", "whole"]
 

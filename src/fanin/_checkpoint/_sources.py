@@ -11,9 +11,9 @@ from fanin._checkpoint._slices import slabs, whole
 from fanin._engine import Region
 from fanin._fill import Draw, Job, said_of, wanted_for
 from fanin._plan import Entry
-from fanin._plan._apply import drawn_into, draws_alone
-from fanin._plan._rebuild import rebuilt
-from fanin._plan._slices import costs_its_size, slices
+from fanin._plan._draw._apply import drawn_into, draws_alone
+from fanin._plan._draw._slices import costs_its_size, slices
+from fanin._plan._local._rebuild import rebuilt
 from fanin._site import Site
 from fanin._stream import Stream
 from fanin._trace._names import Tensors

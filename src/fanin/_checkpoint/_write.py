@@ -26,7 +26,7 @@ from fanin._checkpoint._shard import is_intact, write_shard
 from fanin._checkpoint._sources import Drawn, Kept
 from fanin._errors import FaninError, nearest
 from fanin._plan import Plan
-from fanin._plan._measure import checksum
+from fanin._plan._draw._measure import checksum
 from fanin._version import __version__
 from fanin.initializers._base import take_seed
 

@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 from fanin._errors import FaninError
 from fanin._fill import Job, is_computed, kept_for, refresh, said_of
-from fanin._plan._allocate import Tie, memory, on_meta
-from fanin._plan._apply import draws_alone, refuse_uncalibrated, require_range
 from fanin._plan._coverage import refuse_unclaimed
+from fanin._plan._draw._apply import draws_alone, refuse_uncalibrated, require_range
+from fanin._plan._draw._match import Pair, matched
+from fanin._plan._draw._measure import checksum
+from fanin._plan._draw._memory import refuse_shared_memory
+from fanin._plan._draw._parametrized import require_known, wanted_here
+from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
-from fanin._plan._match import Pair, matched
-from fanin._plan._measure import checksum
-from fanin._plan._memory import refuse_shared_memory
-from fanin._plan._missing import Loading
-from fanin._plan._parametrized import require_known, wanted_here
-from fanin._plan._part import Part
-from fanin._plan._rebuild import rebuilt, unknown_values
+from fanin._plan._local._allocate import Tie, memory, on_meta
+from fanin._plan._local._rebuild import rebuilt, unknown_values
+from fanin._plan._local._shards import held, is_sharded, local_of, resharded
+from fanin._plan._local._view import View, require_model
 from fanin._plan._receipt import Receipt, Stamp
-from fanin._plan._shards import held, is_sharded, local_of, resharded
-from fanin._plan._stored import Checkpoint
-from fanin._plan._view import View, require_model
+from fanin._plan._stored._missing import Loading
+from fanin._plan._stored._read import Checkpoint
 from fanin._trace._names import Tensors
 from fanin._version import __version__
 from fanin.initializers._base import take_region, take_seed

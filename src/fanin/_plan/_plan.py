@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 from fanin._errors import FaninError, nearest
 from fanin._plan import _json
-from fanin._plan._apply_rest import applied_rest
+from fanin._plan._calibrate._calibrate import calibrated
 from fanin._plan._coverage import Coverage, coverage_of
-from fanin._plan._difference import Difference, difference
 from fanin._plan._entry import Entry, Factor, by_name, require_mapping, scaled
-from fanin._plan._explain import explained, explained_all, matching
-from fanin._plan._html import plan_html
 from fanin._plan._materialize import materialized
-from fanin._plan._print import plan_text, plan_title
-from fanin._plan._proof import proven
+from fanin._plan._proof._prove import proven
+from fanin._plan._proof._verification import Verification
 from fanin._plan._receipt import Receipt
 from fanin._plan._rules import RuleKey, RuleValue, replaced
-from fanin._plan._stored import Checkpoint
+from fanin._plan._stored._read import Checkpoint
+from fanin._plan._stored._rest import applied_rest
 from fanin._plan._streaming import Filling, fillings, left_out, streamed
-from fanin._plan._verification import Verification
+from fanin._plan._told._difference import Difference, difference
+from fanin._plan._told._explain import explained, explained_all, matching
+from fanin._plan._told._html import plan_html
+from fanin._plan._told._print import plan_text, plan_title
 from fanin._site import Site
 from fanin.initializers._base import take_seed
 
@@ -256,9 +257,10 @@ class Plan:
             FaninError: for a model that does not run, an output that is not finite or has no
                 spread.
         """
-        from fanin._plan._calibrate import calibrate
-
-        return calibrate(self, model, batch, seed=seed, per=per, training=training, target=target)
+        entries = calibrated(
+            self.entries, model, batch, seed=seed, per=per, training=training, target=target
+        )
+        return replace(self, entries=entries, receipt=None)
 
     def scaled(
         self, factors: Mapping[str, Factor], *, measured: Mapping[str, float] | None = None

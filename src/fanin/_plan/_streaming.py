@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from fanin._errors import FaninError, nearest
 from fanin._fill import Draw, padding_row
-from fanin._plan._apply import draw_of, drawn_into, refuse_uncalibrated, require_range
 from fanin._plan._coverage import refuse_unclaimed
+from fanin._plan._draw._apply import draw_of, drawn_into, refuse_uncalibrated, require_range
+from fanin._plan._draw._match import matched
+from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
-from fanin._plan._match import matched
-from fanin._plan._part import Part
-from fanin._plan._shards import is_sharded, local_of
+from fanin._plan._local._shards import is_sharded, local_of
 
 __all__ = ["Filling", "fillings", "left_out", "streamed"]
 

@@ -14,7 +14,7 @@ from fanin._audit._page.summary import tiles_of
 from fanin._audit._print import findings_text, verdict
 from fanin._compare import Comparison
 from fanin._plan import Plan
-from fanin._plan._rows import rows_of
+from fanin._plan._told._rows import rows_of
 from fanin._text import number, paragraph, sparkline, table
 from fanin._tour.measure import SHOWN
 from fanin._tour.nets import DEPTH, UNITS

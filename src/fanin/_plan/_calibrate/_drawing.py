@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fanin._fill import Draw
-from fanin._plan._apply import drawn_into, draws_alone
+from fanin._plan._draw._apply import drawn_into, draws_alone
 
 __all__ = ["drawn_beside"]
 

@@ -7,10 +7,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from fanin._plan._held import Held
-from fanin._plan._part import Part
-from fanin._plan._slices import costs_its_size
-from fanin._plan._verification import Comparison
+from fanin._plan._draw._part import Part
+from fanin._plan._draw._slices import costs_its_size
+from fanin._plan._proof._held import Held
+from fanin._plan._proof._verification import Comparison
 from fanin._text import number
 
 __all__ = ["cause_of"]

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from fanin._errors import FaninError
-from fanin._plan._apply import applied
+from fanin._plan._draw._apply import applied
 from fanin._plan._entry import Entry
-from fanin._plan._missing import Loading
+from fanin._plan._local._view import View
 from fanin._plan._receipt import Receipt
-from fanin._plan._stored import Checkpoint
-from fanin._plan._view import View
+from fanin._plan._stored._missing import Loading
+from fanin._plan._stored._read import Checkpoint
 from fanin.initializers._base import take_seed
 from fanin.initializers._target import has_no_data
 

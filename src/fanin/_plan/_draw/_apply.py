@@ -12,11 +12,11 @@ from torch.nn.utils.prune import BasePruningMethod
 from fanin._errors import FaninError
 from fanin._fill import Draw, Job, padding_row, refresh, said_of, wanted_for
 from fanin._plan._coverage import refuse_unclaimed
+from fanin._plan._draw._check import Before, verified
+from fanin._plan._draw._match import Pair, matched
+from fanin._plan._draw._memory import refuse_shared_memory
 from fanin._plan._entry import Entry
-from fanin._plan._match import Pair, matched
-from fanin._plan._memory import refuse_shared_memory
 from fanin._plan._receipt import Receipt
-from fanin._plan._verify import Before, verified
 from fanin._stream import Stream
 from fanin._version import __version__
 from fanin.initializers import Custom, Initializer

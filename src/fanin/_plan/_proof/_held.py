@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fanin._engine import Region
+from fanin._plan._draw._part import Part
+from fanin._plan._draw._slices import costs_its_size, is_product, slices
 from fanin._plan._entry import Entry
-from fanin._plan._part import Part
-from fanin._plan._slices import costs_its_size, is_product, slices
-from fanin._plan._verification import Comparison
+from fanin._plan._proof._verification import Comparison
 from fanin.initializers import Initializer
 from fanin.initializers._base import take_region
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fanin._errors import FaninError
-from fanin._plan._match import Pair
+from fanin._plan._draw._match import Pair
 from fanin.initializers._target import has_no_data
 
 __all__ = ["refuse_shared_memory"]

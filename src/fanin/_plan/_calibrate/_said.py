@@ -8,7 +8,7 @@ from statistics import geometric_mean
 from typing import Final, final
 
 from fanin._errors import FaninError
-from fanin._plan._calibrate_weights import Weight
+from fanin._plan._calibrate._weights import Weight
 from fanin._plan._entry import Entry, Factor
 from fanin._text import number
 from fanin.recipes import Choice

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fanin._fill import Job, padding_row
-from fanin._plan._apply import draw_of
-from fanin._plan._calibrate_drawing import drawn_beside
-from fanin._plan._calibrate_targets import Wanted
-from fanin._plan._calibrate_weights import Per, Weight, units_of, write_through
+from fanin._plan._calibrate._drawing import drawn_beside
+from fanin._plan._calibrate._targets import Wanted
+from fanin._plan._calibrate._weights import Per, Weight, units_of, write_through
+from fanin._plan._draw._apply import draw_of
+from fanin._plan._draw._match import Pair
 from fanin._plan._entry import Entry
-from fanin._plan._match import Pair
 from fanin._trace._names import Tensors
 
 __all__ = ["Copies"]

@@ -10,13 +10,13 @@ from fanin._engine import Region
 from fanin._errors import FaninError
 from fanin._fill import Draw, padding_row, said_of
 from fanin._layout import Layout
-from fanin._plan._apply import draw_of, drawn_into, draws_alone
+from fanin._plan._draw._apply import draw_of, drawn_into, draws_alone
+from fanin._plan._draw._check import stamp
+from fanin._plan._draw._measure import measure
 from fanin._plan._entry import Entry
-from fanin._plan._flat import Piece
-from fanin._plan._measure import measure
+from fanin._plan._local._flat import Piece
+from fanin._plan._local._shards import held
 from fanin._plan._receipt import Stamp
-from fanin._plan._shards import held
-from fanin._plan._verify import stamp
 from fanin._stream import Stream
 from fanin._trace._names import Tensors
 from fanin.initializers import Constant, Normal, Uniform, VarianceScaling

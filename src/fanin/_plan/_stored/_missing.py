@@ -10,16 +10,16 @@ from torch import Tensor
 from fanin._engine import Region
 from fanin._errors import FaninError
 from fanin._fill import refresh
-from fanin._plan._apply import draws_alone
+from fanin._plan._draw._apply import draws_alone
+from fanin._plan._draw._measure import checksum, has_bytes
+from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
-from fanin._plan._measure import checksum, has_bytes
-from fanin._plan._names import Slot, assigned, renaming, slots_of, unknown_names
-from fanin._plan._part import Part
+from fanin._plan._local._shards import local_of
+from fanin._plan._local._view import View
 from fanin._plan._receipt import Stamp
-from fanin._plan._shards import local_of
-from fanin._plan._stored import Checkpoint, name_of, stored_tensors
-from fanin._plan._stored_fit import Found, found_for, part_for, require_copyable
-from fanin._plan._view import View
+from fanin._plan._stored._fit import Found, found_for, part_for, require_copyable
+from fanin._plan._stored._names import Slot, assigned, renaming, slots_of, unknown_names
+from fanin._plan._stored._read import Checkpoint, name_of, stored_tensors
 from fanin._trace._names import Tensors
 from fanin.initializers import Initializer
 from fanin.initializers._base import take_region

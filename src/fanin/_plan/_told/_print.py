@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fanin._plan._coverage import Coverage
 from fanin._plan._entry import Entry
-from fanin._plan._rows import Rows, rows_of
+from fanin._plan._told._rows import Rows, rows_of
 from fanin._text import table
 
 __all__ = ["plan_text", "plan_title"]

@@ -7,8 +7,8 @@ from typing import final
 from torch import nn
 
 from fanin._errors import FaninError, nearest
-from fanin._plan._flat import Flats, Piece, flats_of, with_flats
-from fanin._plan._shards import owners
+from fanin._plan._local._flat import Flats, Piece, flats_of, with_flats
+from fanin._plan._local._shards import owners
 from fanin._trace._names import Tensors, tensors_of
 
 __all__ = ["View", "require_model"]

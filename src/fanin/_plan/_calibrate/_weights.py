@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fanin._fill import Job, refresh, wanted_for
 from fanin._layout import Layout
-from fanin._plan._calibrate_products import Spread
-from fanin._plan._calibrate_targets import Wanted
+from fanin._plan._calibrate._products import Spread
+from fanin._plan._calibrate._targets import Wanted
 from fanin._plan._entry import Entry
 from fanin.initializers import Ones, ScaledOutputs
 

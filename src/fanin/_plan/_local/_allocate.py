@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from fanin._plan._shards import local_of
+from fanin._plan._local._shards import local_of
 
 __all__ = ["Tie", "memory", "on_meta"]
 

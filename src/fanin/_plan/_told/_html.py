@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from fanin._plan._entry import Entry
-from fanin._plan._rows import Rows, rows_of
+from fanin._plan._told._rows import Rows, rows_of
 
 __all__ = ["plan_html"]
 

@@ -12,15 +12,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin._errors import FaninError
-from fanin._plan._calibrate_memory import Found, Memory
-from fanin._plan._calibrate_products import (
+from fanin._plan._calibrate._memory import Found, Memory
+from fanin._plan._calibrate._products import (
     LOOKUPS,
     PRODUCTS,
     differs_by_input,
     output_units,
     spread_of,
 )
-from fanin._plan._calibrate_weights import Weight, multiply
+from fanin._plan._calibrate._weights import Weight, multiply
 from fanin._stream import Stream
 from fanin._trace._operations import base_name
 

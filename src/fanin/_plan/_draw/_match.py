@@ -9,7 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from fanin._errors import FaninError, nearest
 from fanin._plan._entry import Entry
-from fanin._plan._view import View, require_model
+from fanin._plan._local._view import View, require_model
 from fanin._trace._names import Tensors
 
 __all__ = ["Pair", "matched"]

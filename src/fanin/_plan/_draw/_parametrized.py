@@ -10,8 +10,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from fanin._errors import FaninError
 from fanin._fill import Draw, Job, wanted_for
-from fanin._plan._apply import drawn_into
-from fanin._plan._shards import held, is_sharded, local_of
+from fanin._plan._draw._apply import drawn_into
+from fanin._plan._local._shards import held, is_sharded, local_of
 from fanin._trace._names import Tensors
 from fanin.initializers._base import take_region
 

@@ -6,7 +6,7 @@ from math import isnan
 from typing import final
 
 from fanin._plan._entry import Entry
-from fanin._plan._folding import (
+from fanin._plan._told._folding import (
     fold_formulas,
     fold_names,
     fold_sentences,

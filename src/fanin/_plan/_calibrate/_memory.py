@@ -8,8 +8,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fanin._plan._calibrate_products import PICKS
-from fanin._plan._calibrate_weights import Weight, in_memory_of
+from fanin._plan._calibrate._products import PICKS
+from fanin._plan._calibrate._weights import Weight, in_memory_of
 
 __all__ = ["Found", "Known", "Memory"]
 

@@ -6,7 +6,7 @@ from math import isnan
 from typing import final
 
 from fanin._plan._entry import Entry
-from fanin._plan._folding import fold_formulas, fold_names, name_skeleton, skeleton
+from fanin._plan._told._folding import fold_formulas, fold_names, name_skeleton, skeleton
 from fanin._text import number
 
 __all__ = ["Difference", "difference"]

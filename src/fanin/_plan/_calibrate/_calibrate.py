@@ -1,11 +1,6 @@
-"""Measured scales: every weight's output gets the std that is wanted, in one forward pass.
+"""The method: targets, copies, one forward pass, and a plan with the factors it found."""
 
-`_calibrate_targets` says what is wanted of which weight, `_calibrate_copies` draws copies,
-`_calibrate_run` runs the model on them, knowing weights again by `_calibrate_memory` and their
-products by `_calibrate_products`, and `_calibrate_said` makes factors and sentences of it.
-"""
-
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import get_args
 
 from torch import nn
@@ -13,22 +8,22 @@ from torch import nn
 from fanin._errors import FaninError
 from fanin._observe import observing
 from fanin._observe import run as run_model
-from fanin._plan._calibrate_copies import Copies
-from fanin._plan._calibrate_run import Run, running
-from fanin._plan._calibrate_said import findings, refuse_lost_signal, with_reason
-from fanin._plan._calibrate_targets import Target, wanted
-from fanin._plan._calibrate_weights import Per
-from fanin._plan._match import matched
-from fanin._plan._plan import Plan
+from fanin._plan._calibrate._copies import Copies
+from fanin._plan._calibrate._run import Run, running
+from fanin._plan._calibrate._said import findings, refuse_lost_signal, with_reason
+from fanin._plan._calibrate._targets import Target, wanted
+from fanin._plan._calibrate._weights import Per
+from fanin._plan._draw._match import matched
+from fanin._plan._entry import Entry, scaled
 from fanin._trace._record import results_in
 from fanin._trace._run import describe
 from fanin.initializers._target import has_no_data
 
-__all__ = ["calibrate"]
+__all__ = ["calibrated"]
 
 
-def calibrate(
-    plan: Plan,
+def calibrated(
+    entries: Sequence[Entry],
     model: nn.Module,
     batch: object,
     *,
@@ -36,14 +31,14 @@ def calibrate(
     per: Per = "tensor",
     training: bool = False,
     target: Target = None,
-) -> Plan:
+) -> tuple[Entry, ...]:
     """W <- W std / std(W x) for each weight in the order of execution, in one forward pass.
 
     The model runs once on ``batch``, on copies of the starts that ``seed`` draws; it is itself
     bit for bit as before. When a weight is first used, its output is measured, without the bias:
     the std over batch, positions and outputs, about their common mean. The copy is divided at
-    once, so that whatever comes later sees the corrected signal. The numbers end in the plan, as
-    factors of its initializers: with the same seed it gives these stds up to rounding, with
+    once, so that whatever comes later sees the corrected signal. The numbers end in the entries, as
+    factors of their initializers: with the same seed it gives these stds up to rounding, with
     another one within sampling error.
 
     ``per="tensor"``: one factor for a weight, and for each of its blocks (query, key, value;
@@ -53,7 +48,7 @@ def calibrate(
     ``target``: one std for every weight that multiplies, or a function from a `Site` to a std or
     None. Without it, the std that the plan's choices ask for; where none asks, 1. Of a default or
     a number, writers into a residual stream get the part 1 / sqrt(writers), and tables and
-    recurrent weights are only measured. The plan says of each weight what was done, and why.
+    recurrent weights are only measured. The entries say of each weight what was done, and why.
 
     LSUV of Mishkin & Matas 2016, "All you need is a good init", algorithm 1, here in one pass as
     the output is linear in the weight; by output as in Salimans & Kingma 2016, "Weight
@@ -68,26 +63,24 @@ def calibrate(
     >>> import fanin, torch
     >>> net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
     >>> x = torch.randn(64, 20)
-    >>> found = calibrate(fanin.plan(net, x, recipe=fanin.recipes.lsuv), net, x)
+    >>> found = fanin.plan(net, x, recipe=fanin.recipes.lsuv).calibrate(net, x)
     >>> receipt = found.apply(net, seed=0)
     >>> print(f"{net(x).std(correction=0):.4f}")
     1.0000
     """
     _require(per, model)
-    asked = wanted(plan.entries, target)
-    copies = Copies.drawn(matched(plan.entries, model), asked, seed=seed, per=per)
+    asked = wanted(entries, target)
+    copies = Copies.drawn(matched(entries, model), asked, seed=seed, per=per)
     _run_on(copies, model, batch, seed=seed, training=training)
     mode = "training" if training else "evaluation"
     found = findings(copies.weights, f"seed {seed} on {describe(batch)} in {mode} mode")
     factors = {one.name: one.factor for one in found if one.factor is not None}
     stds = {one.name: one.measured for one in found if one.measured is not None}
-    scaled = plan.scaled(factors, measured=stds)
     said = {one.name: one.sentence for one in found}
-    entries = (
+    return tuple(
         with_reason(entry, said[entry.name]) if entry.name in said else entry
-        for entry in scaled.entries
+        for entry in scaled(entries, factors, stds)
     )
-    return replace(scaled, entries=tuple(entries))
 
 
 def _require(per: object, model: nn.Module) -> None:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from fanin._errors import FaninError
 from fanin._fill import said_of
-from fanin._plan._allocate import on_meta
-from fanin._plan._apply import refuse_uncalibrated, require_range
+from fanin._plan._draw._apply import refuse_uncalibrated, require_range
+from fanin._plan._draw._measure import has_bytes
 from fanin._plan._entry import Entry
-from fanin._plan._measure import has_bytes
-from fanin._plan._shards import held, local_of
-from fanin._plan._view import View
+from fanin._plan._local._allocate import on_meta
+from fanin._plan._local._shards import held, local_of
+from fanin._plan._local._view import View
 from fanin._trace._names import Tensors
 from fanin.initializers._base import take_region
 from fanin.initializers._target import require_memory

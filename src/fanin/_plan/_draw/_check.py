@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fanin._errors import FaninError
 from fanin._fill import kept_for, padding_row
+from fanin._plan._draw._law import law_of
+from fanin._plan._draw._match import Pair
+from fanin._plan._draw._measure import checksum, has_bytes, measure
 from fanin._plan._entry import Entry
-from fanin._plan._law import law_of
-from fanin._plan._match import Pair
-from fanin._plan._measure import checksum, has_bytes, measure
 from fanin._plan._receipt import Stamp
 from fanin._trace._names import Tensors
 from fanin.initializers._target import has_no_data

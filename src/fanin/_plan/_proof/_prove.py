@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from fanin._engine import Region
 from fanin._errors import FaninError
 from fanin._fill import is_computed, kept_for
-from fanin._plan._allocate import on_meta
-from fanin._plan._apply import refuse_uncalibrated
-from fanin._plan._cause import cause_of
+from fanin._plan._draw._apply import refuse_uncalibrated
+from fanin._plan._draw._match import matched
+from fanin._plan._draw._measure import has_bytes
+from fanin._plan._draw._parametrized import wanted_here
+from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
-from fanin._plan._held import PRODUCT, Held, Place, Tally
-from fanin._plan._match import matched
-from fanin._plan._measure import has_bytes
-from fanin._plan._names import Slot, assigned
-from fanin._plan._parametrized import wanted_here
-from fanin._plan._part import Part
-from fanin._plan._shards import local_of, resharded
-from fanin._plan._stored import Checkpoint, name_of, stored_tensors
-from fanin._plan._verification import Comparison, Verification
-from fanin._plan._view import View
+from fanin._plan._local._allocate import on_meta
+from fanin._plan._local._shards import local_of, resharded
+from fanin._plan._local._view import View
+from fanin._plan._proof._cause import cause_of
+from fanin._plan._proof._held import PRODUCT, Held, Place, Tally
+from fanin._plan._proof._verification import Comparison, Verification
+from fanin._plan._stored._names import Slot, assigned
+from fanin._plan._stored._read import Checkpoint, name_of, stored_tensors
 from fanin._trace._names import Tensors
 from fanin.initializers._base import take_seed
 

@@ -1,0 +1,5 @@
+"""Checkpoints as a source: what they have is copied, and only the rest is drawn.
+
+`_read` reads tensors by name from disk, `_names` finds the one that is meant, `_fit` copies it
+whole or as first rows, `_missing` says what is left to draw, and `_rest` applies a plan to that.
+"""
