@@ -278,7 +278,7 @@ def vanishing():
                 code="vanishing-signal",
                 severity="error",
                 where="2",
-                measured="the variance over the batch falls by 0.168 at each of 30 layers, "
+                measured="the variance over the batch falls to 0.168 at each of 30 layers, "
                 "7.1e-24 from the first to the last",
                 expected="0.72 to 1.33 at each layer",
                 reason="The draw U(-1/sqrt(fan_in), 1/sqrt(fan_in)) passes on a sixth of what "
@@ -292,7 +292,7 @@ def vanishing():
                 code="vanishing-gradient",
                 severity="error",
                 where="56",
-                measured="the squared gradient falls by 0.167 at each layer on the way back",
+                measured="the squared gradient falls to 0.167 at each layer on the way back",
                 expected="0.72 to 1.33 at each layer",
                 reason="Weights of variance 1 / (3 fan_in) pass back a sixth of the gradient's "
                 "square, so the first layers do not learn.",

@@ -37,8 +37,8 @@ def test_the_numbers_of_a_fade_are_beyond_the_limit_that_they_name(depth):
         assert limit in finding.expected
         assert total > float(limit.replace(",", ""))
     else:
-        total = float(finding.measured.split(" falls by ")[1].split(" ")[0])
-        assert total < {"note": 1, "warning": 1e-3, "error": 1e-6}[finding.severity]
+        factor = float(finding.measured.split(" a factor of ")[1].split(" ")[0].replace(",", ""))
+        assert factor > {"note": 1, "warning": 1e3, "error": 1e6}[finding.severity]
 
 
 def test_other_places_are_listed_once_and_without_the_first():

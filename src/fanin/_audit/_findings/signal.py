@@ -243,10 +243,10 @@ def _collapse(net: Net, layers: Sequence[Layer], total: float, severity: Severit
         code="vanishing-signal" if only_biases else "collapsed-inputs",
         severity=severity,
         where=layers[0].place.name,
-        measured=f"the share of E x² that differs between inputs falls by {number(exp(total))} "
-        f"over {len(layers)} layer{'s' * (len(layers) > 1)}",
-        expected=f"by no more than {number(1 / net.limits.total, 2)}"
-        + (f"; under {number(1 / net.limits.hopeless, 2)} is an error" * (severity == "error")),
+        measured="the share of E x² that differs between inputs falls by a factor of "
+        f"{number(exp(-total))} over {len(layers)} layer{'s' * (len(layers) > 1)}",
+        expected=f"by no more than {number(net.limits.total, 2)}"
+        + (f"; over {number(net.limits.hopeless, 2)} is an error" * (severity == "error")),
         reason=reason,
         remedy=_remedies.start(),
         place=layers[0].place.index,
