@@ -13,6 +13,7 @@ import audit
 import calibrate
 import checkpoint
 import compare
+import engines
 import fills
 import orthogonal
 import plan
@@ -20,6 +21,7 @@ import scale
 import sharded
 import start_up
 import tracing
+import verify
 from convergence.section import convergence
 from fanin import __version__
 from fanin._engine import describe
@@ -38,6 +40,7 @@ SECTIONS = {
     "large": ("Large tensors", fills.large),
     "small": ("Many small parameters", fills.small),
     "parts": ("A part of a parameter", fills.parts),
+    "engines": ("Engines of the stream", engines.engines),
     "orthogonal": ("Orthogonal matrices", orthogonal.rows),
     "trace": ("Tracing", tracing.ratios),
     "meta": ("A model without memory", tracing.without_memory),
@@ -50,6 +53,7 @@ SECTIONS = {
     "calibrate": ("Calibration in one pass", calibrate.calibrate),
     "sharded": ("Sharded models", sharded.parts),
     "checkpoint": ("A checkpoint without the model", checkpoint.checkpoints),
+    "verify": ("Proofs of a start", verify.proofs),
     "start-up": ("Start-up", start_up.start_up),
 }
 

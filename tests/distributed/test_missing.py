@@ -107,3 +107,15 @@ def test_a_sharded_state_dict_is_refused():
     plan, model = fanin.plan(net(), TOKENS), by_columns(net())
     with pytest.raises(FaninError, match="sharded"):
         plan.materialize(net(), seed=SEED, missing_from=model.state_dict())
+
+
+def test_a_checkpoint_of_the_stage_itself_is_not_taken_for_the_wholes():
+    """Its ``0`` is the plan's ``1``: another layer's weights would be loaded in silence."""
+    plan, stage = fanin.plan(net(), TOKENS), nn.Sequential(nn.Linear(8, 8), nn.Linear(8, WORDS))
+    before = {name: tensor.clone() for name, tensor in stage.state_dict().items()}
+    with pytest.raises(FaninError, match=r"names of this model") as caught:
+        plan.materialize(
+            stage, seed=SEED, part=True, names={"0": "1", "1": "2"}, missing_from=before
+        )
+    assert "0.weight, which is 1.weight in the plan" in caught.value.found
+    assert all(torch.equal(before[name], tensor) for name, tensor in stage.state_dict().items())

@@ -141,6 +141,8 @@ def test_a_parametrization_under_fsdp1_is_refused_by_name(use_orig_params):
     plan, model = planned(make), fsdp1(make(), use_orig_params=use_orig_params)
     with pytest.raises(FaninError, match=r"0\.parametrizations\.weight"):
         materialize(plan, model)
+    with pytest.raises(FaninError, match="nor compared"):
+        plan.verify(model, seed=SEED)
 
 
 @pytest.mark.parametrize("use_orig_params", [True, False])
@@ -244,6 +246,18 @@ def test_a_padding_row_is_zero_only_where_it_is_held():
     rows = local(model[0].weight)
     assert not rows[1].any()
     assert rows[0].any()
+
+
+def test_what_another_process_holds_is_said_to_be_elsewhere():
+    """A tensor of which nothing is here proves nothing, whatever the seed."""
+    model = fully_shard(nn.Linear(6, 1, bias=False))
+    plan = fanin.plan(nn.Linear(6, 1, bias=False), torch.ones(2, 6))
+    plan.materialize(model, seed=SEED)
+    for seed in (SEED, SEED + 1):
+        found = plan.verify(model, seed=seed)
+        assert [one.state for one in found.tensors] == ["elsewhere"]
+        assert found.ok
+        assert "holds nothing of the planned start: 1 elsewhere" in str(found)
 
 
 def test_replicated_and_plain_tensors_are_drawn_whole():

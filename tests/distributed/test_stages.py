@@ -217,3 +217,23 @@ def test_a_sharded_stage_draws_its_shards(group):
     for name, parameter in model.named_parameters():
         rows = reference.get_parameter(name).chunk(4)
         assert torch.equal(local(parameter), rows[1])
+
+
+def test_a_module_without_tensors_has_nothing_to_start():
+    """FSDP1 asks for every module of a unit, activations too."""
+    plan = planned()
+    receipt = plan.materialize(nn.ReLU(), seed=3, part=True, names={"": "layers.2.act"})
+    assert {stamp.state for stamp in receipt.tensors} == {"absent"}
+    found = plan.verify(nn.ReLU(), seed=3, part=True)
+    assert found.tensors == ()
+    assert "holds nothing of the planned start" in str(found)
+    with pytest.raises(FaninError, match="no tensors"):
+        plan.materialize(nn.ReLU(), seed=3, part=True, names={"act": "layers.2.act"})
+
+
+def test_the_init_function_of_a_module_without_parameters_is_empty():
+    """A loop over all modules asks for the root too."""
+    plan = planned()
+    assert plan.param_init(seed=0) == {}
+    with pytest.raises(FaninError, match="no module of the plan"):
+        plan.param_init("layer.2", seed=0)

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.distributed.nets import TOKENS, Net
 from torch import nn
@@ -176,6 +176,7 @@ def test_any_part_of_a_checkpoint_is_completed(data):
         rows = len(tensor) if name[0] == "1" else data.draw(st.integers(1, len(tensor)))
         if data.draw(st.booleans()):
             stored[name] = tensor[:rows]
+    assume(stored)
     wanted = {name: tensor.clone() for name, tensor in drawn.items()}
     for name, tensor in stored.items():
         wanted[name][: len(tensor)] = tensor
@@ -508,13 +509,6 @@ def test_the_models_own_tensors_may_be_given_under_other_names():
     assert torch.equal(model[1].bias, before["1.bias"])
 
 
-def test_a_distributed_checkpoint_says_what_makes_a_file_of_it(tmp_path):
-    """torch's own converter."""
-    (tmp_path / ".metadata").write_bytes(b"")
-    with pytest.raises(FaninError, match="dcp_to_torch_save"):
-        fanin.plan(words(), torch.arange(6)).apply(words(), missing_from=tmp_path)
-
-
 def test_what_is_not_needed_of_a_file_is_not_read(tmp_path):
     """A tensor of 1 GB is in it, and no memory goes to it."""
     size = 1 << 30
@@ -533,3 +527,42 @@ def test_what_is_not_needed_of_a_file_is_not_read(tmp_path):
     plan.apply(model, seed=SEED, missing_from=path, allow_unexpected=True)
     assert (model[1].bias == 1).all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_an_empty_checkpoint_is_an_error():
+    """It is what a failed save leaves; all would be drawn in silence."""
+    model = words()
+    plan = fanin.plan(model, torch.arange(6))
+    with pytest.raises(FaninError, match="empty"):
+        plan.apply(model, seed=SEED, missing_from={})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_stored_parameter_that_is_not_finite_is_refused_by_name(value, dtype):
+    """No training starts from it. A buffer may have such numbers: a mask does."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to(dtype)
+    plan = fanin.plan(model, torch.ones(2, 3, dtype=dtype))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["1.running_mean"][1] = value
+    plan.apply(model, seed=SEED, missing_from=state)
+    state["0.weight"][1, 2] = value
+    plan.apply(model, seed=SEED)
+    with pytest.raises(FaninError, match="not finite") as caught:
+        plan.apply(model, seed=SEED, missing_from=state)
+    assert caught.value.where.startswith("0.weight")
+    assert plan.verify(model, seed=SEED).ok
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_damaged_file_of_torch_is_an_error_that_names_it(share, tmp_path):
+    """Whatever torch raises for it."""
+    model = words()
+    whole = saved(tmp_path / "whole.pt", model.state_dict()).read_bytes()
+    path = tmp_path / "half.pt"
+    path.write_bytes(whole[: int(share * len(whole))])
+    plan = fanin.plan(model, torch.arange(6))
+    for call in (lambda: plan.apply(model, missing_from=path), lambda: plan.verify(path, seed=0)):
+        with pytest.raises(FaninError, match="cannot be read") as caught:
+            call()
+        assert caught.value.where == str(path)

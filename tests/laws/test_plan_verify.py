@@ -268,6 +268,34 @@ def test_a_state_dict_and_a_file_are_verified_like_the_model(tmp_path):
     assert not plan.verify(shifted(model), seed=SEED).ok
 
 
+def test_a_checkpoint_of_a_part_is_verified_by_its_names():
+    """`part` and `names` are for a stage's own state dict as they are for the stage."""
+    plan, model = planned(), started()
+    own = nn.Sequential(*model[2:]).state_dict()
+    stage = {f"stage.{name}": tensor for name, tensor in own.items()}
+    names = {"stage.0": "2", "stage.2": "4"}
+    found = plan.verify(stage, seed=SEED, part=True, names=names)
+    assert found.ok
+    assert [one.name for one in found.tensors] == list(stage)
+    states = [one.state for one in plan.verify(stage, seed=SEED, names=names).tensors]
+    assert states == ["missing"] * 2 + ["equal"] * 4
+    assert not plan.verify(stage, seed=SEED + 1, part=True, names=names).ok
+    with pytest.raises(FaninError, match="nothing of this name"):
+        plan.verify(stage, seed=SEED, part=True, names={"stages.0": "2"})
+
+
+def test_a_kept_parameter_that_the_checkpoint_lacks_is_missing():
+    """What is not there is not kept; a buffer may be one that no state dict has."""
+    model = nn.Sequential(nn.Linear(12, 20), nn.LayerNorm(20), nn.BatchNorm1d(20))
+    plan = fanin.plan(model, torch.ones(2, 12))
+    plan.apply(model, seed=SEED)
+    state = model.state_dict()
+    assert plan.verify(state, seed=SEED).ok
+    del state["1.weight"]
+    (one,) = plan.verify(state, seed=SEED).different
+    assert (one.name, one.state) == ("1.weight", "missing")
+
+
 def test_a_checkpoint_that_lacks_or_adds_names_is_not_the_start():
     """Each is told by name."""
     plan, state = planned(), started().state_dict()

@@ -267,6 +267,30 @@ def test_complex_layers_are_traced():
     assert [site.role for site in found] == ["weight", "bias", "readout", "bias"]
 
 
+def test_a_bias_with_two_names_is_that_of_the_product_it_is_added_to():
+    """BERT's readout: its weight is the table's, and its bias belongs to the module around it."""
+
+    class Head(nn.Module):
+        def __init__(self, table):
+            super().__init__()
+            self.bias, self.decoder = nn.Parameter(torch.zeros(10)), nn.Linear(8, 10)
+            self.decoder.weight, self.decoder.bias = table, self.bias
+
+        def forward(self, x):
+            return self.decoder(x)
+
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            model = Model(
+                lambda m, x: m.head(torch.relu(m.fc(m.table(x)))), table=nn.Embedding(10, 8)
+            )
+            model.fc = nn.Linear(8, 8)
+            model.head = Head(model.table.weight)
+        found = trace(model, tokens(3, 4))
+        assert found["head.bias"].tied == ("head.decoder.bias",)
+        assert (found["head.bias"].role, str(found["head.bias"].layout)) == ("bias", "sum [out=10]")
+
+
 BATCHES = {
     "a tensor": lambda x: x,
     "a tuple": lambda x: (x,),

@@ -7,8 +7,12 @@ from fanin._site import Site
 from fanin.initializers import Constant, Ones, Zeros
 from fanin.recipes import Choice, Keep
 
-__all__ = ["has_start", "kept_start", "without_owner"]
+__all__ = ["UNSEEN", "has_start", "kept_start", "without_owner"]
 
+UNSEEN: Final = Keep(
+    "A buffer without values here: only its module can fill it, to_empty does not."
+)
+"""What a plan made on the meta device says of a buffer."""
 _BY_HAND: Final = {
     "branch_scale": "A learned scale of a branch",
     "elementwise": "Added or multiplied entry by entry",
@@ -26,7 +30,7 @@ def kept_start(site: Site, *, has_values: bool) -> Choice | Keep | None:
     Keep(why='Its author marked it: _no_reinit.')
     """
     if site.role == "buffer" and not has_values:
-        return Keep("A buffer without values here: only its module can fill it, to_empty does not.")
+        return UNSEEN
     if site.role == "buffer":
         return Keep("A buffer: its module fills it.")
     if site.built.startswith("marked"):

@@ -17,7 +17,9 @@ from fanin._plan._draw._memory import refuse_shared_memory
 from fanin._plan._draw._parametrized import require_known, wanted_here
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
+from fanin._plan._kept import UNSEEN
 from fanin._plan._local._allocate import Tie, memory, on_meta
+from fanin._plan._local._modes import without_modes
 from fanin._plan._local._rebuild import rebuilt, unknown_values
 from fanin._plan._local._shards import held, is_sharded, local_of, resharded
 from fanin._plan._local._view import View, require_model
@@ -34,6 +36,7 @@ __all__ = ["materialized"]
 _NOTHING: Final = Loading({})
 
 
+@without_modes()
 def materialized(
     entries: Sequence[Entry],
     model: nn.Module,
@@ -51,6 +54,7 @@ def materialized(
     """Give ``model`` memory and fill it by ``entries``; see `Plan.materialize`."""
     number = _checked_seed(seed)
     _require_dtype(dtype)
+    _require_device(device)
     require_model(model)
     fsdp = resharded(model)
     view = View.of(model, part=part, names=names)
@@ -103,6 +107,25 @@ def _require_dtype(dtype: torch.dtype | None) -> None:
             found=repr(dtype),
             fix="give a torch dtype of floats, such as torch.bfloat16",
         )
+
+
+def _require_device(device: torch.device | str) -> None:
+    try:
+        kind = torch.empty(0, device=device).device.type
+    except Exception as error:  # noqa: BLE001 - each kind of device has errors of its own
+        said = str(error).splitlines()[0][:100]
+        raise _no_device(f"{device!r}: {type(error).__name__}: {said}") from None
+    if kind == "meta":
+        raise _no_device(f"{device!r}, where nothing has numbers")
+
+
+def _no_device(found: str) -> FaninError:
+    return FaninError(
+        "there can be no numbers on this device",
+        where="plan.materialize(device=...)",
+        found=found,
+        fix='give a device that is there: "cpu", or "cuda" on a machine that has one',
+    )
 
 
 def _drawn(entry: Entry) -> bool:
@@ -166,7 +189,8 @@ def _require_tieable(
         and getattr(first, "device_mesh", None) == getattr(second, "device_mesh", None)
     )
     is_bare = on_meta(first) and on_meta(second)
-    is_drawn = _drawn(entry) and is_sharded(first) and is_sharded(second)
+    # One that has memory alone would not be overwritten by the other's.
+    is_drawn = _drawn(entry) and on_meta(first) == on_meta(second)
     is_managed = is_flat or id(one.owner) in fsdp or id(other.owner) in fsdp
     is_plain = not one.stored and not other.stored
     if not (alike and is_plain and (is_bare or is_drawn)) or is_managed:
@@ -174,14 +198,18 @@ def _require_tieable(
             "the ties differ",
             where=entry.name,
             found=f"{one.name} and {other.name} are one tensor in the plan, and two in the model",
-            fix="tie the model before it is sharded: the same Parameter under both names",
+            fix="make it the same Parameter under both names: model.tie_weights(), or by hand; "
+            "before the model is sharded, and again after parallelize_module, which undoes ties",
         )
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Bare:
-    """The tensors without memory that are not drawn, and the values they get; None for unknown."""
+    """What the plan saw no values of and does not draw, and the values it gets.
+
+    None: it has no memory, and nobody knows them.
+    """
 
     values: Mapping[str, Tensor | None]
     loading: Loading = _NOTHING
@@ -195,10 +223,16 @@ class _Bare:
         values: dict[str, Tensor | None] = {}
         for target in view.tensors():
             entry = planned.get(target.name)
-            is_drawn = entry is not None and _drawn(entry)
-            if any(map(on_meta, target.tensors)) and not is_drawn and not loading.has(target):
+            is_bare = any(map(on_meta, target.tensors))
+            if (entry is not None and _drawn(entry)) or loading.has(target):
+                continue
+            if is_bare:
                 _require_kind(target.name, target.tensors[0])
                 values[target.name] = rebuilt(target, entry and entry.site)
+            elif entry is not None and entry.decision == UNSEEN:
+                # What is there may be what to_empty left.
+                known = rebuilt(target, entry.site)
+                values |= {} if known is None else {target.name: known}
         unknown = [name for name, value in values.items() if value is None]
         if unknown and not allow_unclaimed:
             raise unknown_values(

@@ -115,7 +115,7 @@ def fillings(entries: Sequence[Entry], path: str, seed: int) -> dict[str, Fillin
     """One filling for each parameter that the module at ``path`` owns and the plan fills."""
     refuse_uncalibrated(entries)
     owned = {entry.name: entry for entry in entries if entry.name.rpartition(".")[0] == path}
-    if not owned:
+    if not owned and path:
         paths = {entry.name.rpartition(".")[0] for entry in entries}
         raise FaninError(
             "no module of the plan has this path, or it owns no parameter itself",

@@ -229,10 +229,8 @@ def take_seed(seed: object, generator: object = None) -> int:
             found=f"seed={seed} and a generator",
             fix="give one of them",
         )
-    # NumPy's integers are taken too; what is not an integer the stream refuses.
-    if is_whole(seed):
-        return index(seed)
-    return Stream(cast("int", seed), "").seed
+    # NumPy's integers are taken too; what is no seed the stream refuses.
+    return Stream(index(seed) if is_whole(seed) else cast("int", seed), "").seed
 
 
 def std_over_parts(layout: Layout, part_std: Callable[[Layout], float]) -> float:

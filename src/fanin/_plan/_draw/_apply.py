@@ -187,10 +187,10 @@ def _require_drawable(entry: Entry, job: Job) -> None:
         for tensor in job.kept:
             if type(tensor).__name__ == "DTensor":
                 raise FaninError(
-                    "a sharded tensor cannot be filled by this version",
+                    "a sharded tensor is not filled by plan.apply",
                     where="the tensor to fill",
                     found="a DTensor",
-                    fix="apply the plan before the model is sharded",
+                    fix="fill the model with plan.materialize(model, seed=...), in each process",
                 )
             if tensor.dtype.is_floating_point or not job.computed:
                 require_writable(tensor)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from fanin._errors import FaninError, nearest
@@ -31,7 +30,6 @@ def matched(
         FaninError: where names, shapes or ties of parameters differ.
     """
     require_model(model)
-    _refuse_lazy(model)
     seen = View(model) if view is None else view
     targets = seen.tensors()
     by_name = {name: target for target in targets for name in (target.name, *target.tied)}
@@ -48,17 +46,6 @@ def matched(
     return pairs
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise FaninError(
-                "a lazy parameter has no shape yet",
-                where=name,
-                found=type(parameter).__name__,
-                fix="run the model once on a batch, then plan it",
-            )
-
-
 def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors], *, part: bool) -> Iterator[Pair]:
     for entry in entries:
         found = {id(by_name[name]): by_name[name] for name in entry.names if name in by_name}
@@ -70,7 +57,7 @@ def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors], *, part: bool)
                 where=entry.name,
                 found="it is in the plan, and the model has no such parameter",
                 fix=f"make a plan of this model; nearest there: {nearest(entry.name, by_name)}; "
-                "where it is one part of the planned model: plan.materialize(part=True)",
+                "where it is one part of the planned model: part=True",
             )
 
 

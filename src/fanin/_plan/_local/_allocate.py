@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from fanin._plan._local._shards import local_of
+from fanin._plan._local._shards import is_sharded, local_of
 
 __all__ = ["Tie", "memory", "on_meta"]
 
@@ -29,10 +29,10 @@ def memory(
 
     Gives what was on meta. Parameters of floats become ``dtype``; buffers keep theirs. Tensors
     that had memory stay the same objects, and tied ones stay tied. Where the body raises, all is
-    on meta again.
+    on meta again, and in the same objects where they are not sharded.
     """
     untied = [(owner, name, getattr(owner, name)) for owner, name, _, _ in ties]
-    bare = [(table, name, one.dtype) for table, name, one in _places(model) if on_meta(one)]
+    bare = [(table, name, one) for table, name, one in _places(model) if on_meta(one)]
     try:
         for owner, name, other, its_name in ties:
             setattr(owner, name, getattr(other, its_name))
@@ -40,9 +40,13 @@ def memory(
             _move(model, lambda tensor: _with_memory(tensor, device, dtype))
         yield [table[name] for table, name, _ in bare]
     except BaseException:
-        back = {id(table[name]): was for table, name, was in bare}
+        back = {id(table[name]): was.dtype for table, name, was in bare}
         if back:
             _move(model, lambda tensor: _without(tensor, back.get(id(tensor))))
+        for table, name, was in bare:
+            # FSDP keeps the objects of its shards, and knows those of now.
+            if not is_sharded(was):
+                table[name] = was
         for owner, name, parameter in untied:
             setattr(owner, name, parameter)
         raise

@@ -156,8 +156,9 @@ def _require_there(name: str, owner: nn.Module, local: str, piece: Tensor, numbe
 
 def _refusal(name: str, found: str) -> FaninError:
     return FaninError(
-        "this weight of FSDP1 cannot be filled",
+        "this weight of FSDP1 can neither be filled nor compared",
         where=name,
         found=found,
-        fix="materialize the model before it is wrapped, or before it runs; or use fully_shard",
+        fix="materialize and verify the model before it is wrapped, or before it runs; or use "
+        "fully_shard",
     )

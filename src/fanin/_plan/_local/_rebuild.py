@@ -1,14 +1,18 @@
 """What is kept and has no values on meta, as its own module fills it; the module is untouched."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from math import nan
-from typing import Final, cast
+from typing import Any, Final, TypeAlias, cast, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fanin._errors import FaninError
+from fanin._plan._local._shards import is_sharded
 from fanin._site import Site
 from fanin._trace._built import built
 from fanin._trace._names import Tensors
@@ -18,6 +22,8 @@ __all__ = ["rebuilt", "unknown_values"]
 _RESETS: Final = ("reset_parameters", "reset_running_stats")
 """torch's names for what fills a module."""
 _FIXED: Final = {"zeros": 0.0, "ones": 1.0}
+_Memory: TypeAlias = Mapping[str, Tensor]
+"""The tensors of a twin that are not on meta, by their local names."""
 
 
 def rebuilt(target: Tensors, site: Site | None) -> Tensor | None:
@@ -30,13 +36,14 @@ def rebuilt(target: Tensors, site: Site | None) -> Tensor | None:
     seen = "" if site is None else site.built
     shape, dtype = tuple(target.tensors[0].shape), target.tensors[0].dtype
     if seen in _FIXED:
-        return torch.full(shape, _FIXED[seen], dtype=dtype)
+        return torch.full(shape, _FIXED[seen], dtype=dtype, device="cpu")
     if seen == "identity" and len(shape) == 2:
-        return torch.eye(*shape, dtype=dtype)
+        return torch.eye(*shape, dtype=dtype, device="cpu")
     for reset in () if target.stored else _RESETS:
-        first, second = (_filled(target, reset, attempt) for attempt in (0, 1))
-        if first is not None and second is not None and torch.equal(first, second):
-            return first if site is None or _is_as_planned(first, target, site) else None
+        if hasattr(target.owner, reset):
+            first, second = (_filled(target, reset, attempt) for attempt in (0, 1))
+            if first is not None and second is not None and torch.equal(first, second):
+                return first if site is None or _is_as_planned(first, target, site) else None
     return None
 
 
@@ -58,24 +65,91 @@ def _is_as_planned(values: Tensor, target: Tensors, site: Site) -> bool:
 
 
 def _filled(target: Tensors, reset: str, attempt: int) -> Tensor | None:
-    """What ``reset`` leaves in the tensor's place in a twin of its module."""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(attempt)
-    try:
-        twin = _twin(target.owner, {target.local}, _poison(target.tensors[0], attempt))
-        with torch.no_grad():
-            getattr(twin, reset)()
-        found = getattr(twin, target.local)
-    except Exception:  # noqa: BLE001 - the method is the user's own code, and may need more
-        return None
-    finally:
-        generator.set_state(state)
+    """What ``reset`` leaves in the tensor's place in a twin of its module.
+
+    With memory for this tensor alone; where it is computed from others of its module, for those.
+    """
+    for memory in (_memory_of_one, _memory_of_all):
+        found = _run(target, reset, attempt, memory)
+        if found is not None:
+            return found
+    return None
+
+
+def _memory_of_one(target: Tensors, attempt: int) -> _Memory:
+    return {target.local: _poison(target.tensors[0], attempt)}
+
+
+def _memory_of_all(target: Tensors, attempt: int) -> _Memory:
+    """As they are in the module, where they have values there."""
+    owner = target.owner
+    own = {**owner._parameters, **owner._buffers}  # noqa: SLF001 - the module's own, by local name
+    return {
+        name: _poison(tensor, attempt)
+        if tensor.is_meta or name == target.local
+        else tensor.detach().cpu().clone()
+        for name, tensor in own.items()
+        if tensor is not None and (tensor.is_meta or not is_sharded(tensor))
+    }
+
+
+def _run(
+    target: Tensors, reset: str, attempt: int, memory: Callable[[Tensors, int], _Memory]
+) -> Tensor | None:
+    with _random_numbers(attempt):
+        try:
+            with torch.no_grad(), torch.device("cpu"), _NoneFromMeta():
+                twin = _twin(target.owner, memory(target, attempt))
+                getattr(twin, reset)()
+            found = getattr(twin, target.local)
+        except Exception:  # noqa: BLE001 - the method is the user's own code, and may need more
+            return None
     wanted = target.tensors[0]
     known = isinstance(found, Tensor) and not found.is_meta and found.shape == wanted.shape
     if not known or found.dtype != wanted.dtype or found.isnan().any():
         return None
     return cast("Tensor", found.detach())
+
+
+@contextmanager
+def _random_numbers(attempt: int) -> Iterator[None]:
+    """Other ones in each attempt; the generator is afterwards as before."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(attempt)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+@final
+class _NoneFromMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises where memory is computed from a tensor without: torch then leaves it, in silence."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - torch's signature
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        given = tree_leaves((args, kwargs))
+        result = func(*args, **(kwargs or {}))
+        if any(map(_is_meta, given)) and any(map(_has_memory, tree_leaves(result))):
+            raise RuntimeError(f"{func} reads a tensor on the meta device")
+        return result
+
+
+def _is_meta(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_meta
+
+
+def _has_memory(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and not leaf.is_meta
 
 
 def _poison(like: Tensor, attempt: int) -> Tensor:
@@ -85,7 +159,7 @@ def _poison(like: Tensor, attempt: int) -> Tensor:
     return torch.full(tuple(like.shape), value, dtype=like.dtype)
 
 
-def _twin(module: nn.Module, real: Collection[str], memory: Tensor) -> nn.Module:
+def _twin(module: nn.Module, memory: _Memory) -> nn.Module:
     """A module of the same kind and settings, on meta but for ``memory``, with children so too.
 
     Not by copying: what FSDP made of a class cannot be copied.
@@ -95,15 +169,17 @@ def _twin(module: nn.Module, real: Collection[str], memory: Tensor) -> nn.Module
         object.__setattr__(twin, name, copy(value) if type(value) in (dict, list, set) else value)
     for table in ("_parameters", "_buffers"):
         tensors = getattr(module, table)
-        object.__setattr__(twin, table, {k: _held(k, v, real, memory) for k, v in tensors.items()})
+        object.__setattr__(twin, table, {k: _held(k, v, memory) for k, v in tensors.items()})
     children = module._modules.items()  # noqa: SLF001 - named_children leaves out the doubles
-    inner = {name: child and _twin(child, (), memory) for name, child in children}
+    inner = {name: child and _twin(child, {}) for name, child in children}
     object.__setattr__(twin, "_modules", inner)
     return twin
 
 
-def _held(name: str, tensor: Tensor | None, real: Collection[str], memory: Tensor) -> Tensor | None:
+def _held(name: str, tensor: Tensor | None, memory: _Memory) -> Tensor | None:
     if tensor is None:
         return None
-    held = memory if name in real else torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    held = memory.get(name)
+    if held is None:
+        held = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
     return nn.Parameter(held, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else held

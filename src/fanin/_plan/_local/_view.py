@@ -1,17 +1,18 @@
 """A model as a plan sees it: its tensors under the plan's names."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from fanin._errors import FaninError, nearest
 from fanin._plan._local._flat import Flats, Piece, flats_of, with_flats
 from fanin._plan._local._shards import owners
 from fanin._trace._names import Tensors, tensors_of
 
-__all__ = ["View", "require_model"]
+__all__ = ["View", "prefixes_of", "renamed", "require_model"]
 
 
 @final
@@ -35,9 +36,8 @@ class View:
         """With what FSDP1 holds; raises for prefixes that nothing has, and names that meet."""
         require_model(model)
         flats = flats_of(model)
-        prefixes = _checked({} if names is None else names)
         seen = with_flats(tensors_of(model), flats)
-        _require_used(prefixes, [name for one in seen for name in (one.name, *one.tied)])
+        prefixes = prefixes_of(names, [name for one in seen for name in (one.name, *one.tied)])
         view = cls(model, part, prefixes, flats)
         if prefixes:
             _require_apart(view.tensors())
@@ -47,8 +47,8 @@ class View:
         """Every parameter, then every buffer, as `tensors_of`, under the names of the plan."""
         found = with_flats(tensors_of(self.model), self.flats)
         for one in found:
-            one.name = _renamed(one.name, self.prefixes)
-            one.tied = [_renamed(name, self.prefixes) for name in one.tied]
+            one.name = renamed(one.name, self.prefixes)
+            one.tied = [renamed(name, self.prefixes) for name in one.tied]
         return found
 
     def piece(self, target: Tensors) -> Piece | None:
@@ -67,7 +67,7 @@ class View:
 
 
 def require_model(model: object) -> None:
-    """Raise FaninError for what is no module."""
+    """Raise FaninError for what is no module, or one whose shapes are not known yet."""
     if not isinstance(model, nn.Module):
         raise FaninError(
             "this is not a model",
@@ -75,27 +75,39 @@ def require_model(model: object) -> None:
             found=f"a {type(model).__name__}",
             fix="give a torch.nn.Module",
         )
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise FaninError(
+                "a lazy parameter has no shape yet",
+                where=name,
+                found=type(parameter).__name__,
+                fix="run the model once on a batch, then plan it",
+            )
 
 
-def _checked(names: object) -> Mapping[str, str]:
+def prefixes_of(names: object, known: Collection[str]) -> Mapping[str, str]:
+    """``names=`` as it was given, looked at; each prefix is to be of a name in ``known``."""
+    names = {} if names is None else names
     is_names = isinstance(names, Mapping) and all(
         isinstance(one, str) for pair in names.items() for one in pair
     )
     if not is_names:
         raise FaninError(
             "names is a mapping from a name in the model to one in the plan",
-            where="plan.materialize(names=...)",
+            where="names=",
             found=repr(names)[:80],
             fix='names={"0": "layers.7"}: what is under 0 in the model is layers.7 in the plan',
         )
     assert isinstance(names, Mapping)  # noqa: S101 - just looked at
-    return {key.strip("."): value.strip(".") for key, value in names.items()}
+    prefixes = {key.strip("."): value.strip(".") for key, value in names.items()}
+    _require_used(prefixes, known)
+    return prefixes
 
 
-def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
+def renamed(name: str, prefixes: Mapping[str, str]) -> str:
     """``name`` with its longest prefix exchanged.
 
-    >>> [_renamed(name, {"0": "layers.7", "": "net"}) for name in ("0.weight", "00.weight")]
+    >>> [renamed(name, {"0": "layers.7", "": "net"}) for name in ("0.weight", "00.weight")]
     ['layers.7.weight', 'net.00.weight']
     """
     for prefix in sorted(prefixes, key=len, reverse=True):
@@ -109,14 +121,17 @@ def _is_under(name: str, prefix: str) -> bool:
     return prefix in ("", name) or name.startswith(f"{prefix}.")
 
 
-def _require_used(prefixes: Mapping[str, str], names: Sequence[str]) -> None:
+def _require_used(prefixes: Mapping[str, str], names: Collection[str]) -> None:
     for prefix in prefixes:
-        if not any(_is_under(name, prefix) for name in names):
+        # A module without tensors, as an activation is, has nothing to be named.
+        if prefix and not any(_is_under(name, prefix) for name in names):
             raise FaninError(
                 "there is nothing of this name in the model",
-                where="plan.materialize(names=...)",
+                where="names=",
                 found=repr(prefix),
-                fix=f"use a name of the model, or the beginning of one: {nearest(prefix, names)}",
+                fix=f"use a name of the model, or the beginning of one: {nearest(prefix, names)}"
+                if names
+                else "leave names out: the model has no tensors",
             )
 
 
@@ -127,7 +142,7 @@ def _require_apart(targets: Iterable[Tensors]) -> None:
             if seen.setdefault(name, one) is not one:
                 raise FaninError(
                     "two tensors of the model have one name in the plan",
-                    where="plan.materialize(names=...)",
+                    where="names=",
                     found=name,
                     fix="give each its own name",
                 )

@@ -1,5 +1,6 @@
 """Prove that a model holds a planned start: draw it again, and compare; nothing is written."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -16,8 +17,9 @@ from fanin._plan._draw._parametrized import wanted_here
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
 from fanin._plan._local._allocate import on_meta
+from fanin._plan._local._modes import without_modes
 from fanin._plan._local._shards import local_of, resharded
-from fanin._plan._local._view import View
+from fanin._plan._local._view import View, prefixes_of, renamed
 from fanin._plan._proof._cause import cause_of
 from fanin._plan._proof._held import PRODUCT, Held, Place, Tally
 from fanin._plan._proof._verification import Comparison, Verification
@@ -31,6 +33,7 @@ __all__ = ["proven"]
 _Result: TypeAlias = tuple[Comparison, Held | None]
 
 
+@without_modes()
 def proven(
     entries: Sequence[Entry],
     checked: nn.Module | Checkpoint,
@@ -50,10 +53,13 @@ def proven(
             unexpected: tuple[str, ...] = ()
             results, said = list(_of_model(entries, view, fsdp, number)), type(checked).__name__
         else:
-            slots = _slots(entries)
             stored, said = stored_tensors(checked), name_of(checked)
-            keys, unexpected = assigned(stored, slots)
-            results = list(_of_checkpoint(entries, stored, keys, number))
+            prefixes = prefixes_of(names, stored)
+            planned = {renamed(name, prefixes): name for name in stored}
+            found, unknown = assigned(planned, _slots(entries))
+            keys = {slot: [planned[one] for one in there] for slot, there in found.items()}
+            unexpected = tuple(planned[one] for one in unknown)
+            results = list(_of_checkpoint(entries, stored, keys, number, part=part))
         held = [one for _, one in results if one is not None]
         different = [(one, found) for found, one in results if one and found.state == "different"]
         cause = cause_of(different, held, number) if different else ""
@@ -85,6 +91,9 @@ def _of_model(entries: Sequence[Entry], view: View, fsdp: set[int], seed: int) -
             yield _through(target, part, seed, fsdp), None
             continue
         held = Held(target.name, entry, part, local_of(target.tensors[0]))
+        if held.local.numel() == 0 != math.prod(view.shape(target)):
+            yield Comparison(target.name, "elsewhere"), None
+            continue
         yield held.compared(seed), held
 
 
@@ -124,13 +133,22 @@ def _of_checkpoint(
     stored: Mapping[str, Tensor],
     keys: Mapping[Slot, list[str]],
     seed: int,
+    *,
+    part: bool,
 ) -> Iterator[_Result]:
     for entry in entries:
         there = keys.get((entry.name, 0), [])
-        if entry.state != "filled":
+        is_there = bool(there) or (entry.name, 1) in keys
+        if part and not is_there:
+            continue
+        # A buffer may be one that no state dict has.
+        if entry.state != "filled" and (is_there or entry.site.role == "buffer"):
             yield Comparison(entry.name, "not drawn", why=entry.why), None
         elif there:
-            yield from (_stored(entry, key, stored[key], seed) for key in there)
+            for key in there:
+                found, held = _stored(entry, key, stored[key], seed)
+                # What is not mapped would stay in memory with it.
+                yield found, held if isinstance(stored, dict) else None
         elif (entry.name, 1) in keys:
             why = "parametrized: verify the model that loaded it"
             yield Comparison(entry.name, "not compared", why=why), None

@@ -10,7 +10,8 @@ from fanin._text import number, paragraph, table
 
 __all__ = ["Comparison", "Verification", "VerifiedState"]
 
-VerifiedState = Literal["equal", "different", "missing", "not compared", "not drawn"]
+VerifiedState = Literal["equal", "different", "missing", "not compared", "not drawn", "elsewhere"]
+_NOT_WRONG: Final = ("equal", "not drawn", "elsewhere")
 _SHOWN: Final = 12
 _WIDTH: Final = 100
 
@@ -45,6 +46,7 @@ class Verification:
     ``checked`` says what was looked at, ``plan`` is the plan's checksum, ``unexpected`` lists names
     of a checkpoint that the plan does not have, ``cause`` is a guess at what happened where
     something differs. What the plan keeps is ``not drawn``: nothing is said of it.
+    What is drawn and of which this process holds nothing is ``elsewhere``.
 
     >>> fc = Comparison("fc.weight", "equal", 6)
     >>> print(Verification(0, "a1b2c3d4e5f60718", "Net", (fc,)))
@@ -60,13 +62,13 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether all that is drawn was compared, and is equal."""
+        """Whether all that is drawn and is here was compared, and is equal."""
         return not self.different and not self.unexpected
 
     @property
     def different(self) -> tuple[Comparison, ...]:
         """What is different, missing or was not compared."""
-        return tuple(one for one in self.tensors if one.state not in ("equal", "not drawn"))
+        return tuple(one for one in self.tensors if one.state not in _NOT_WRONG)
 
     @property
     def not_drawn(self) -> tuple[str, ...]:
@@ -97,9 +99,12 @@ class Verification:
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
         if self.unexpected:
             counts.append(f"{len(self.unexpected)} not in the plan")
-        verdict = "holds" if self.ok else "does NOT hold"
+        verdict = "holds the planned start" if self.ok else "does NOT hold the planned start"
+        if self.ok and "equal" not in states:
+            verdict = "holds nothing of the planned start"
         of = f"(seed {self.seed}, plan {self.plan})"
-        head = f"{self.checked} {verdict} the planned start: {', '.join(counts)} {of}"
+        said = f": {', '.join(counts)}" if counts else ""
+        head = f"{self.checked} {verdict}{said} {of}"
         return "\n".join([head, *self._details()])
 
     def _details(self) -> Iterator[str]:

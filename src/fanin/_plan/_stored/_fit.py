@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import final
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fanin._errors import FaninError
 from fanin._fill import said_of
 from fanin._plan._draw._apply import refuse_uncalibrated, require_range
-from fanin._plan._draw._measure import has_bytes
+from fanin._plan._draw._measure import has_bytes, squares
 from fanin._plan._entry import Entry
 from fanin._plan._local._allocate import on_meta
 from fanin._plan._local._shards import held, local_of
@@ -128,10 +129,13 @@ def require_copyable(
         wanted = dtype if is_cast and tensor.is_floating_point() else tensor.dtype
         assert wanted is not None  # noqa: S101 - it is asked of what is cast
         _require_kind(name, value.dtype, wanted)
+        is_whole = found.entry is None
+        part = part_for(name, target, tensor, value, view, fsdp) if is_whole else value
+        _require_fits(name, part, wanted)
+        if isinstance(tensor, nn.Parameter):
+            _require_finite(name, part)
         if found.entry is None:
-            _require_fits(name, part_for(name, target, tensor, value, view, fsdp), wanted)
             continue
-        _require_fits(name, value, wanted)
         held(tensor, name, by_fsdp=id(target.owner) in fsdp)
         refuse_uncalibrated([found.entry])
         found.entry.check()
@@ -163,6 +167,21 @@ def _require_fits(name: str, value: Tensor, wanted: torch.dtype) -> None:
             name,
             f"entries up to {largest:.3g}, {wanted} ends at {most:.3g}",
             "use bfloat16 or float32",
+        )
+
+
+def _require_finite(name: str, value: Tensor) -> None:
+    """Raise FaninError for numbers that no training can start from; a buffer may have them."""
+    if isfinite(squares(value, 0.0)):
+        return
+    # It was not, or its squares were beyond float64. 8-bit floats are compared by none of torch's.
+    wide = value.float() if value.is_floating_point() and value.itemsize == 1 else value
+    if not bool(torch.isfinite(wide).all()):
+        raise _refusal(
+            "a parameter in the checkpoint is not finite",
+            name,
+            f"{int((~torch.isfinite(wide)).sum()):,} of {value.numel():,} are NaN or infinite",
+            "leave it out of the state dict, and it is drawn; or take an earlier checkpoint",
         )
 
 

@@ -15,12 +15,12 @@ from fanin._plan._draw._measure import checksum, has_bytes
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
 from fanin._plan._local._shards import local_of
-from fanin._plan._local._view import View
+from fanin._plan._local._view import View, renamed
 from fanin._plan._receipt import Stamp
 from fanin._plan._stored._fit import Found, found_for, part_for, require_copyable
 from fanin._plan._stored._names import Slot, assigned, renaming, slots_of, unknown_names
 from fanin._plan._stored._read import Checkpoint, name_of, stored_tensors
-from fanin._trace._names import Tensors
+from fanin._trace._names import Tensors, unwrapped
 from fanin.initializers import Initializer
 from fanin.initializers._base import take_region
 from fanin.recipes import Keep
@@ -69,6 +69,9 @@ class Loading:
             targets.setdefault(key, target)
             slots |= slots_of(key, target, renamed=bool(view.prefixes))
         keys, unexpected = assigned(stored, slots)
+        _refuse_own_names(stored, view, source)
+        if not stored:
+            raise _empty(source)
         if unexpected and not (allow_unexpected and keys):
             lacking = [name for name, slot in slots.items() if slot not in keys]
             raise _unexpected(unexpected, lacking or slots, source, is_none=not keys)
@@ -201,6 +204,29 @@ def _elsewhere(entries: Sequence[Entry]) -> dict[str, Slot]:
     """The names of the whole model, of which this may be a part."""
     names = (name for entry in entries for name in (*entry.names, *entry.site.stored))
     return {name: (name, -1) for name in names}
+
+
+def _refuse_own_names(stored: Collection[str], view: View, source: str) -> None:
+    """Raise FaninError where ``names`` are given, and the checkpoint has those before them."""
+    own = {unwrapped(name) for name in view.model.state_dict(keep_vars=True)}
+    keys = [unwrapped(name) for name in stored]
+    others = [name for name in keys if renamed(name, view.prefixes) != name]
+    if others and own.issuperset(keys):
+        raise FaninError(
+            "the checkpoint has the names of this model; those of the plan are read",
+            where=f"missing_from={source}",
+            found=f"{others[0]}, which is {renamed(others[0], view.prefixes)} in the plan",
+            fix="give the checkpoint of the whole model, or rename these as names= does",
+        )
+
+
+def _empty(source: str) -> FaninError:
+    return FaninError(
+        "the checkpoint is empty",
+        where=f"missing_from={source}",
+        found="no tensor",
+        fix="leave missing_from out, and all is drawn; or save the state dict again",
+    )
 
 
 def _is_saved(target: Tensors) -> bool:

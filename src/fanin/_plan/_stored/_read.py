@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fanin._errors import FaninError
+from fanin._plan._stored._distributed import Distributed, is_distributed
 
 __all__ = ["DTYPE_WORDS", "Checkpoint", "name_of", "stored_tensors"]
 
@@ -65,8 +66,10 @@ def name_of(given: Checkpoint) -> str:
     return "the state dict" if isinstance(given, Mapping) else str(os.fspath(given))
 
 
-def stored_tensors(given: Checkpoint) -> dict[str, Tensor]:
+def stored_tensors(given: Checkpoint) -> Mapping[str, Tensor]:
     """Name to tensor. Files are mapped into memory, so that a part that is not read costs none.
+
+    Those of torch.distributed.checkpoint are read when they are asked for, each as a whole.
 
     Raises:
         FaninError: for what is no checkpoint, or one that is damaged.
@@ -76,6 +79,8 @@ def stored_tensors(given: Checkpoint) -> dict[str, Tensor]:
     if not isinstance(given, (str, os.PathLike)):
         raise _refusal("this is no checkpoint", "the checkpoint", f"a {type(given).__name__}")
     path = Path(given)
+    if path.is_dir() and not _has_model(path) and is_distributed(path):
+        return Distributed(path)
     if path.is_dir():
         path = _in_directory(path)
     if not path.is_file():
@@ -99,18 +104,14 @@ def _checked(given: Mapping[str, object], where: str) -> dict[str, Tensor]:
     return found
 
 
+def _has_model(path: Path) -> bool:
+    return any((path / name).is_file() for name in _IN_DIRECTORY)
+
+
 def _in_directory(path: Path) -> Path:
     for name in _IN_DIRECTORY:
         if (path / name).is_file():
             return path / name
-    if (path / ".metadata").is_file():
-        raise FaninError(
-            "this is a checkpoint of torch.distributed.checkpoint, which is not read here",
-            where=str(path),
-            found=".metadata",
-            fix="turn it into a file: torch.distributed.checkpoint.format_utils."
-            "dcp_to_torch_save(directory, 'model.pt')",
-        )
     names = ", ".join(sorted(one.name for one in path.iterdir())[:5]) or "nothing"
     raise _refusal("there is no checkpoint in this directory", str(path), names)
 
@@ -154,8 +155,9 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
             found=str(error).splitlines()[0][:120],
             fix="load it by yourself, and give its state dict",
         ) from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise _damaged(path, str(error).splitlines()[0][:120]) from None
+    except Exception as error:  # noqa: BLE001 - a damaged file makes torch raise anything
+        said = (str(error).splitlines() or [""])[0][:120]
+        raise _damaged(path, f"{type(error).__name__}: {said}") from None
     inner = [data[key] for key in _INNER if isinstance(data, Mapping) and key in data]
     nested = [one for one in inner if isinstance(one, Mapping)]
     if len(nested) == 1:
@@ -227,5 +229,5 @@ def _refusal(what: str, where: str, found: str) -> FaninError:
         where=where,
         found=found,
         fix="give a state dict, a file (.safetensors, .pt, .bin), or a directory with "
-        "model.safetensors or model.safetensors.index.json",
+        "model.safetensors, model.safetensors.index.json or .metadata",
     )
