@@ -18,7 +18,7 @@ from fanin.initializers import (
     Zeros,
     xavier_uniform,
 )
-from fanin.recipes import Decision, Recipe
+from fanin.recipes import Choice, Decision, Recipe
 from fanin.recipes._steady_plain import deep_start, forward_gain
 
 __all__ = ["CHANGES"]
@@ -131,6 +131,28 @@ def _torch_before_norm(site: Site, _: Mapping[str, Site]) -> Initializer | None:
     return THIRD if site.normalized_output else None
 
 
+def _orthogonal_before_norm(site: Site, _: Mapping[str, Site]) -> Initializer | None:
+    return Orthogonal(sqrt(2), keep="signal") if site.normalized_output else None
+
+
+def _readout_times(number: float) -> Recipe:
+    """The readout as steady has it, larger."""
+
+    def read(sites: Sequence[Site]) -> Callable[[Site], Decision]:
+        steady = recipes.steady.for_model(sites)
+
+        def choose(site: Site) -> Decision:
+            decided = steady(site)
+            if site.role != "readout" or not isinstance(decided, Choice):
+                return decided
+            return decided.initializer * number
+
+        return choose
+
+    name = f"readout-times-{number:g}"
+    return Recipe(name, lambda _: None, name, read=read)
+
+
 def _zero_biases(site: Site, _: Mapping[str, Site]) -> Initializer | None:
     return Zeros if site.role == "bias" else None
 
@@ -194,7 +216,11 @@ CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
             _changed("torch-std-before-norm", _torch_before_norm),
             TORCH,
         ),
-        "resnet-batch-norm-adam": (TORCH,),
+        "resnet-batch-norm-adam": (
+            _changed("orthogonal-before-norm", _orthogonal_before_norm),
+            TORCH,
+        ),
+        "siren": tuple(_readout_times(one) for one in (0.1, 3.0, 10.0, 30.0)),
         "lstm-momentum": (TORCH,),
         "lstm-adam": (
             _changed("forget-0", _forget_zero),

@@ -4,12 +4,13 @@ import datetime
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import inf, log
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from tasks import CHOSEN_ON, FEW, SCORING, SECOND, TUNING
+from tasks import CHOSEN_ON, FEW, MORE, SCORING, SECOND, TUNING, UNSURE
 from trainings import Race
 
 from fanin._compare._comparison import Comparison
@@ -86,7 +87,13 @@ def _row(comparison: Comparison, score: Score) -> str:
 
 
 def _span(seeds: Sequence[int]) -> str:
-    return f"{seeds[0]} to {seeds[-1]}"
+    """Numbers in order, as the runs they are made of.
+
+    >>> _span([0, 1, 2, 8, 9])
+    '0 to 2, 8 to 9'
+    """
+    ends = [0, *(i for i in range(1, len(seeds)) if seeds[i] != seeds[i - 1] + 1), len(seeds)]
+    return ", ".join(f"{seeds[a]} to {seeds[b - 1]}" for a, b in pairwise(ends))
 
 
 def rows(races: Sequence[Race]) -> list[Row]:
@@ -208,7 +215,7 @@ Made by `python bench/convergence/run.py`, {machine()}.
 
 Small nets: directions. Each start has its own learning rate, the best of half decades on \
 {len(TUNING)} tuning seeds ({len(FEW)} for transformers), widened while it is on an edge; the \
-rows are scored on {len(SCORING)} other seeds, with the same batches for all.
+rows are scored on {len(SCORING)} other seeds or more, with the same batches for all.
 Steps count until the mean loss of 20 batches is at the target.
 Ratios are steady's steps over the other's, seed by seed: below 1 steady is faster. In brackets \
 is the 95 % interval of the mean over seeds; "at most" and "at least" are bounds, where one of \
@@ -220,6 +227,10 @@ The seeds are {_span(SCORING)}, and {_span(SECOND)} for {len(CHOSEN_ON)} tasks: 
 came to there on the first ones, the start of runs of three and four weights and that of readouts \
 were chosen, so that these seeds would flatter it. They are in `tried.md`. The {len(CHOSEN_ON)} \
 are {", ".join(sorted(CHOSEN_ON))}.
+
+{len(UNSURE)} tasks have {len(MORE)} seeds more, {_span(MORE)}, and their intervals are of all: on \
+the first {len(SCORING)} the interval against the best other start was above 1.1. They are \
+{", ".join(sorted(UNSURE))}.
 """
 
 

@@ -11,7 +11,7 @@ from typing import final
 import torch
 from starts import Start, start_of
 from store import Store
-from tasks import Task
+from tasks import SCORING, Task
 
 from fanin._compare._comparison import Comparison, Contestant
 from fanin._compare._records import Member, Outcome, Settings, Trial
@@ -92,11 +92,12 @@ class Race:
         whole = self.settings
         first, others = whole.tuning_seeds[:2], whole.scoring_seeds[:5]
         part = replace(whole, tuning_seeds=first, scoring_seeds=others)
+        most = replace(whole, scoring_seeds=whole.scoring_seeds[: len(SCORING)])
         found = [
             self._comparison(
                 [name for name in self.starts if self._is_done(name, one)], one, self._known
             )
-            for one in (whole, part)
+            for one in (whole, most, part)
         ]
         return max(found, key=lambda one: len(one.starts))
 

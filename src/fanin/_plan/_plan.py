@@ -182,9 +182,9 @@ class Plan:
         only what it holds, without communication; fans are those of the whole. Gathered, the
         weights are those of `apply` with this ``seed``, bit for bit, orthogonal ones to 1e-6.
         Ties are restored. ``dtype`` is for parameters that get memory here; buffers keep theirs.
-        Tensors that have memory stay the same objects. Kept tensors without values come from
-        their modules' ``reset_parameters`` or ``reset_running_stats``, run on a twin; one that
-        nobody knows is an error, or NaN and ``unclaimed`` in the receipt with ``allow_unclaimed``.
+        Tensors that have memory stay the same objects. Kept tensors that the plan saw no values of
+        come from their modules' ``reset_parameters`` or ``reset_running_stats``, run on a twin;
+        what nobody knows is an error, or NaN and ``unclaimed`` with ``allow_unclaimed``.
         ``part``: the model may lack names of the plan, as a stage of a pipeline does; they are
         ``absent`` in the receipt. ``names={"0": "layers.7"}``: what is under ``0`` in the model is
         ``layers.7`` in the plan. ``missing_from`` is as of `apply`; each process reads its part.
