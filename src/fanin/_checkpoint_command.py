@@ -12,12 +12,14 @@ from torch import nn
 
 from fanin._bar import progress_bar
 from fanin._checkpoint import CheckpointReceipt, write_checkpoint
-from fanin._checkpoint._journal import require_place
+from fanin._checkpoint._directory import require_place
+from fanin._checkpoint._journal import JOURNAL
 from fanin._checkpoint._receipt import CheckpointFormat
 from fanin._commands import (
     RECIPE,
     Question,
     batch_options,
+    needs_memory,
     recipe_named,
     source_of,
     step,
@@ -38,14 +40,6 @@ DTYPES: Final = {
     "float32": torch.float32,
     "float64": torch.float64,
 }
-_NEEDS_MEMORY: Final = (
-    "raised an error",
-    "could not make",
-    "failed on this batch",
-    "only the model knows",
-    "from the meta device",
-)
-"""Errors that may be mended by making the model in memory."""
 
 
 @final
@@ -76,12 +70,17 @@ def checkpoint_model(question: Question, files: Files) -> None:
     try:
         receipt, said = _written(question, files, dtype)
     except KeyboardInterrupt:
-        kept = "complete files are" if files.file_format == "safetensors" else "nothing is"
-        raise KeyboardInterrupt(
-            f"stopped by Ctrl-C; {kept} kept in {files.out}; the same command goes on from there"
-        ) from None
+        raise KeyboardInterrupt(_stopped(files)) from None
     text = f"{said}\nwritten to {files.out}: {receipt}"
     write(receipt.to_json() if files.json else text, sys.stdout)
+
+
+def _stopped(files: Files) -> str:
+    first = JOURNAL if files.file_format == "safetensors" else ".metadata"
+    if not (files.out / first).exists():
+        return "stopped by Ctrl-C; no file was complete, and none is kept"
+    kept = f"complete files are kept in {files.out}"
+    return f"stopped by Ctrl-C; {kept}; the same command goes on from there"
 
 
 def _require_a_model(question: Question, files: Files) -> None:
@@ -188,7 +187,7 @@ def _or_in_memory(*, tried: bool) -> Iterator[None]:
     try:
         yield
     except FaninError as error:
-        if tried or not any(text in error.what for text in _NEEDS_MEMORY):
+        if tried or not needs_memory(error):
             raise
         fix = f"{error.fix}; or try --in-memory: the model was made on the meta device"
         raise FaninError(error.what, where=error.where, found=error.found, fix=fix) from error

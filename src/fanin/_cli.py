@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -35,6 +37,14 @@ WHERE_MODELS_ARE: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not healthy, 2 bad usage, 130 Ctrl-C."""
+    code = _exit_code(argv)
+    if argv is None and threading.current_thread() is threading.main_thread():
+        # The answer is given, and stands: Python takes a second to leave, in which it would die.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
     try:
         options = _options(argv)
     except SystemExit as stop:  # argparse leaves this way after --help, --version and bad usage
@@ -140,8 +150,13 @@ def _checkpoint(question: "Question", options: argparse.Namespace) -> int:
 def _verify(question: "Question", options: argparse.Namespace) -> int:
     from fanin._verify_command import verify_checkpoint
 
-    where, seed = options.checkpoint, options.seed
-    same = verify_checkpoint(question, where, seed=seed, as_json=options.json)
+    same = verify_checkpoint(
+        question,
+        options.checkpoint,
+        seed=options.seed,
+        in_memory=options.in_memory,
+        as_json=options.json,
+    )
     return DONE if same else UNHEALTHY
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "answer",
     "batch_options",
     "explain_model",
+    "needs_memory",
     "plan_model",
     "recipe_named",
     "require_directory",
@@ -42,6 +43,15 @@ __all__ = [
 ]
 
 RECIPE: Final = "steady"
+_NEEDS_MEMORY: Final = (
+    "raised an error",
+    "could not make",
+    "failed on this batch",
+    "cannot run without data",
+    "nobody says how",
+    "only the model knows",
+    "from the meta device",
+)
 
 
 @final
@@ -249,6 +259,11 @@ def batch_options() -> Iterator[None]:
             "or a mapping of keyword arguments"
         )
         raise FaninError(error.what, where=error.where, found=error.found, fix=fix) from error
+
+
+def needs_memory(error: FaninError) -> bool:
+    """Whether an error of a model on the meta device may not be one of the model in memory."""
+    return any(text in error.what for text in _NEEDS_MEMORY)
 
 
 @contextmanager

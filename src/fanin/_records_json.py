@@ -36,7 +36,8 @@ Kind = TypeVar("Kind")
 _FRAME: Final = ("format", "schema", "fanin")
 _LONGEST: Final = 1 << 28
 """Characters; a report of 100,000 operations takes a fifth of this."""
-_LARGEST: Final = 1 << 62
+_LARGEST: Final = 1 << 64
+"""No whole number in a record is larger, nor a seed as large."""
 _WORDS: Final = {"nan": float("nan"), "inf": inf, "-inf": -inf}
 
 

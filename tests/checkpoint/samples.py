@@ -92,11 +92,19 @@ def read_all(directory):
 
 
 def contents(directory):
-    """The bytes of each file that is a checkpoint's, by name."""
+    """The bytes of each complete file but the journal, by name; none where nothing was made."""
     return {
         path.name: path.read_bytes()
-        for path in sorted(Path(directory).iterdir())
-        if path.name != "fanin-checkpoint.json"
+        for path in sorted(Path(directory).glob("*"))
+        if path.name != "fanin-checkpoint.json" and path.is_file()
+    }
+
+
+def state(directory):
+    """What there is of each file, its journal too, that a call may change."""
+    return {
+        path.relative_to(directory): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in Path(directory).rglob("*")
     }
 
 

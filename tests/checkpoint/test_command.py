@@ -1,7 +1,12 @@
 """``fanin checkpoint``: what it writes, prints and refuses, and what Ctrl-C keeps."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -126,7 +131,7 @@ def test_the_other_format_is_torchs(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("net.py:make --input 8x20 --out a/b", "no place for a checkpoint"),
+        ("net.py:make --input 8x20 --out net.py/b", "no place for a checkpoint"),
         ("net.py:make --input 8x20 --out net.py", "no place for a checkpoint"),
         ("net.py:make --input 8x20 --out out --dtype int8", "use one of"),
         ("net.py:make --input 8x20 --out out --shard-size big", "no size of a file"),
@@ -141,20 +146,74 @@ def test_what_is_wrong_is_said_and_nothing_is_made(folder, capsys, words, says):
     assert [path.name for path in folder.iterdir() if path.name != "__pycache__"] == ["net.py"]
 
 
-def test_ctrl_c_says_what_is_kept(folder, capsys, monkeypatch):
-    """Exit code 130, no traceback."""
+@pytest.mark.parametrize(
+    ("after", "says", "kept"),
+    [
+        (0, "no file was complete, and none is kept", []),
+        (2400, "complete files are kept in a/out; the same command goes on from there", [1]),
+        (3140, "complete files are kept in a/out; the same command goes on from there", [1]),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(folder, capsys, monkeypatch, after, says, kept):
+    """Exit code 130, no traceback; also as the last byte is written."""
     write = _checkpoint_command.write_checkpoint
 
     def interrupted(*arguments, **options):
         def stop(done, total):
-            raise KeyboardInterrupt
+            if done > after or done == total:
+                raise KeyboardInterrupt
 
         return write(*arguments, **{**options, "progress": stop})
 
     monkeypatch.setattr(_checkpoint_command, "write_checkpoint", interrupted)
-    printed = run("net.py:make --input 8x20 --out out", capsys, code=130)
-    assert "complete files are kept in out; the same command goes on from there" in printed.err
-    assert contents(folder / "out") == {}
+    words = "net.py:make --input 8x20 --shard-size 1KB --out a/out"
+    assert says in run(words, capsys, code=130).err
+    names = [f"model-0000{number}-of-00002.safetensors" for number in kept]
+    assert sorted(contents(folder / "a" / "out")) == names
+    assert (folder / "a").exists() == bool(kept)
+
+
+def test_a_model_that_is_claimed_by_nobody_on_meta_is_told_of_the_option(folder, capsys):
+    """A table that is added has no rule, and in memory a start of its own."""
+    (folder / "net.py").write_text(
+        dedent(
+            """
+            import torch
+            from torch import nn
+
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.fc, self.token = nn.Linear(20, 5), nn.Parameter(torch.randn(5))
+
+                def forward(self, x):
+                    return torch.cat([self.fc(x), self.token.expand(8, 5)])
+            """
+        ),
+        encoding="utf-8",
+    )
+    refused = run("net.py:Net --input 8x20 --out out", capsys, code=2).err
+    assert "--in-memory" in refused
+    run("net.py:Net --input 8x20 --out out --in-memory", capsys)
+
+
+@pytest.mark.slow
+def test_ctrl_c_after_the_answer_does_not_kill(folder):
+    """Python takes a second to leave, in which a signal would have its way."""
+    words = ["-m", "fanin", "checkpoint", "net.py:make", "--input", "8x20", "--out", "out"]
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(fanin.__file__).parents[1])},
+    )
+    with process:
+        assert process.stdout.readline().startswith(b"made by")
+        assert process.stdout.readline().startswith(b"written to out")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    # 130 where it came before the command had returned.
+    assert process.returncode in (0, 130)
 
 
 def test_progress_without_a_terminal_is_a_line_at_each_quarter(folder, capsys):

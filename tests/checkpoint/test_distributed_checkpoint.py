@@ -70,7 +70,7 @@ def test_stopped_it_leaves_nothing_and_begins_anew(plan, tmp_path, failure):
         patch.setattr(_dcp, "_described", lambda *a: fails(None, None))
         with pytest.raises((KeyboardInterrupt, FaninError)):
             write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp")
-    assert [path.name for path in tmp_path.iterdir()] == ["fanin-checkpoint.json"]
+    assert list(tmp_path.iterdir()) == []
     write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp")
     assert (tmp_path / ".metadata").exists()
 
@@ -94,3 +94,36 @@ def test_somebody_elses_checkpoint_is_not_overwritten(plan, tmp_path):
         checkpoint.save({"a": torch.ones(2)}, checkpoint_id=tmp_path / "out", no_dist=True)
     with pytest.raises(FaninError, match="nothing is overwritten"):
         write(plan, on_meta(Tied), tmp_path / "out", seed=0, format="dcp")
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_file_that_is_gone_or_cut_is_named_and_all_are_written_anew(plan, tmp_path, change):
+    """torch would read the rest, and fail in the middle."""
+    first = write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp")
+    change(tmp_path / first.files[3].name)
+    with pytest.raises(FaninError, match=f"was changed(?s:.*){first.files[3].name}"):
+        write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp")
+    (tmp_path / ".metadata").unlink()
+    assert write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp") == first
+
+
+def test_a_failure_of_torchs_writer_is_a_sentence_about_room(plan, tmp_path, monkeypatch):
+    """On a full disk it says that a position is unexpected, and nothing of the disk."""
+
+    def fails(*_, **__):
+        raise RuntimeError("unexpected pos 704 vs 598")
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(FaninError, match=r"unexpected pos 704 vs 598; .* free") as error:
+        write(plan, on_meta(Tied), tmp_path / "out", seed=0, format="dcp")
+    assert error.value.fix.startswith("make room")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_room_that_is_asked_for_is_that_of_the_files(plan, tmp_path, monkeypatch):
+    """Tied tensors are there twice, and each part is a file with a frame of its own."""
+    asked = []
+    monkeypatch.setattr(_dcp, "require_room", lambda _, size: asked.append(size))
+    receipt = write(plan, on_meta(Tied), tmp_path, seed=0, format="dcp")
+    written = sum(file.size for file in receipt.files)
+    assert receipt.size < written <= asked[0] < 1.5 * written

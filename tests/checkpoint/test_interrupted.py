@@ -1,5 +1,6 @@
 """Killed, interrupted, or out of room: no half file under a final name, and the rest goes on."""
 
+import errno
 import os
 import random
 import resource
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.checkpoint.samples import BATCH, contents, mlp, on_meta, read
+from tests.checkpoint.samples import BATCH, contents, mlp, on_meta
 from tests.checkpoint.worker import planned
 
 import fanin
 from fanin import FaninError
-from fanin._checkpoint import _journal, _shard, _write
+from fanin._checkpoint import _directory, _journal, _shard, _write
 
 HERE = Path(__file__).parent
 write = fanin.write_checkpoint
@@ -85,7 +86,7 @@ def test_killed_at_any_moment_and_begun_again_it_is_complete_and_identical(
             directory = tmp_path / str(turn)
         writer.killed(directory, "safetensors", moments.uniform(0, duration))
         found = contents(directory) if directory.exists() else {}
-        assert all(found[name] == wanted[name] for name in found if not name.endswith(".part"))
+        assert all(found[name] == wanted[name] for name in found)
         if turn % 5 == 4:
             writer.whole(directory, "safetensors")
             assert contents(directory) == wanted
@@ -115,7 +116,7 @@ def test_a_distributed_checkpoint_that_was_killed_is_written_anew(writer, tmp_pa
 STEPS = {
     "the first byte": (_shard, "header_of", 1),
     "a draw in the second file": (_shard, "Check", 5),
-    "the journal": (_journal, "write_file", 3),
+    "the journal": (_journal, "write_text", 2),
     "the directory": (_journal, "_sync", 2),
     "the index": (_write, "index_of", 1),
 }
@@ -164,36 +165,65 @@ def test_what_is_complete_is_not_drawn_again(plan, tmp_path):
     assert drawn == [first, rest[0], *rest]
 
 
-def test_a_file_larger_than_the_system_allows_is_a_sentence(plan, tmp_path):
-    """As a full disk, by a real failure to write in the middle of a file."""
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_a_file_larger_than_the_system_allows_is_a_sentence(plan, tmp_path, kind):
+    """As a full disk, by a real failure to write in the middle of a file; torch's says nothing."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
     try:
         with pytest.raises(FaninError, match="could not be written") as error:
-            write(plan, on_meta(mlp), tmp_path / "out", seed=0)
+            write(plan, on_meta(mlp), tmp_path / "out", seed=0, format=kind)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in error.value.found
-    assert contents(tmp_path / "out") == {}
-    write(plan, on_meta(mlp), tmp_path / "out", seed=0)
-    assert len(read(tmp_path / "out" / "model.safetensors")[0]) == 9
+    assert list(tmp_path.iterdir()) == []
+    write(plan, on_meta(mlp), tmp_path / "out", seed=0, format=kind)
+    assert list((tmp_path / "out").glob("*.safetensors" if kind == "safetensors" else ".metadata"))
 
 
 def test_too_little_room_is_said_before_anything_is_drawn(plan, tmp_path, monkeypatch):
     """Not after an hour."""
-    monkeypatch.setattr(_write.shutil, "disk_usage", lambda _: _Usage())
-    with pytest.raises(FaninError, match="not enough room"):
-        write(plan, on_meta(mlp), tmp_path, seed=0)
-    assert contents(tmp_path) == {}
+    monkeypatch.setattr(_directory.shutil, "disk_usage", lambda _: _Usage())
+    for kind in ("safetensors", "dcp"):
+        with pytest.raises(FaninError, match="not enough room"):
+            write(plan, on_meta(mlp), tmp_path / "out", seed=0, format=kind)
+        assert list(tmp_path.iterdir()) == []
 
 
 class _Usage:
     free = 100
 
 
+REASONS = {
+    "make room": errno.ENOSPC,
+    "can be written to": errno.EROFS,
+    "smaller size of files": errno.EFBIG,
+    "mend it": errno.EIO,
+}
+
+
+@pytest.mark.parametrize(("says", "number"), REASONS.items(), ids=REASONS)
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_the_way_out_of_an_error_of_the_system_is_that_of_the_error(
+    plan, tmp_path, monkeypatch, kind, says, number
+):
+    """There is nothing to make room for on a disk that is read-only."""
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_directory.Path, "mkdir", fails)
+    with pytest.raises(FaninError, match="could not be written") as error:
+        write(plan, on_meta(mlp), tmp_path / "out", seed=0, format=kind)
+    assert says in error.value.fix
+    assert ("make room" in error.value.fix) == (says == "make room")
+
+
 def test_an_unfinished_file_of_a_killed_process_is_written_over(plan, tmp_path, whole):
-    """Its name says that it is no checkpoint."""
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model-00001-of-00003.safetensors.part").write_bytes(b"half" * 5000)
+    """Where it is says that it is no checkpoint; also one of another size of files goes."""
+    beside = tmp_path / "out" / ".fanin-unfinished"
+    beside.mkdir(parents=True)
+    for name in ("model-00001-of-00003.safetensors", "model-00001-of-00009.safetensors"):
+        (beside / name).write_bytes(b"half" * 5000)
     write(plan, on_meta(mlp), tmp_path / "out", seed=0, shard_size=1000)
     assert contents(tmp_path / "out") == whole

@@ -4,17 +4,18 @@ import json
 
 import pytest
 import torch
-from tests.checkpoint.samples import BATCH, TOKENS, Tied, contents, mlp, on_meta, read_all
+from tests.checkpoint.samples import BATCH, TOKENS, Tied, contents, mlp, on_meta, read_all, state
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import fanin
 from fanin import FaninError
+from fanin._checkpoint import _directory, _journal
 from fanin._checkpoint._check import Check
+from fanin._checkpoint._directory import opened
 from fanin._checkpoint._items import items_of
-from fanin._checkpoint._journal import locked
 from fanin._engine import Region
-from fanin.initializers import Zeros
+from fanin.initializers import Custom, Zeros
 from fanin.recipes import Keep, Recipe
 
 write = fanin.write_checkpoint
@@ -32,27 +33,31 @@ def written(plan, tmp_path):
     return tmp_path / "out"
 
 
-def test_the_same_call_again_reads_and_keeps_what_is_there(plan, written):
-    """So that a script that is started twice does no harm."""
-    before = {path: path.stat().st_mtime_ns for path in written.glob("*.safetensors")}
-    told = []
-    write(
-        plan,
-        on_meta(mlp),
-        written,
-        seed=0,
-        shard_size=1000,
-        progress=lambda done, total: told.append(done == total),
-    )
-    assert {path: path.stat().st_mtime_ns for path in written.glob("*.safetensors")} == before
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_the_same_call_again_reads_what_is_there_and_changes_nothing(plan, tmp_path, kind):
+    """So that a script that is started twice does no harm; a disk may be read-only by then."""
+    options = {"seed": 0, "shard_size": 1000, "format": kind}
+    first = write(plan, on_meta(mlp), tmp_path, **options)
+    before, told = state(tmp_path), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_journal, "write_text", None)
+        patch.setattr(_directory.os, "replace", None)
+        again = write(
+            plan,
+            on_meta(mlp),
+            tmp_path,
+            **options,
+            progress=lambda done, total: told.append(done == total),
+        )
+    assert (again, state(tmp_path)) == (first, before)
     assert told[-1]
 
 
 OTHERS = {
-    "seed": {"seed": 1},
-    "names, shapes, dtypes": {"dtype": torch.bfloat16},
-    "sizes of files": {"shard_size": 2000},
-    "format": {"format": "dcp"},
+    "the seed: 0 there, 1 here": {"seed": 1},
+    "the dtype: own there, bfloat16 here": {"dtype": torch.bfloat16},
+    "the size of files: 1 kB there, 2 kB here": {"shard_size": 2000},
+    "the format": {"format": "dcp"},
 }
 
 
@@ -65,6 +70,13 @@ def test_another_checkpoint_in_the_directory_is_refused(plan, written, says, opt
     assert contents(written) == before
 
 
+def test_sizes_that_read_alike_are_said_in_bytes(plan, tmp_path):
+    """Both are 3.63 kB."""
+    write(plan, on_meta(mlp), tmp_path, seed=0, shard_size=3628)
+    with pytest.raises(FaninError, match="size of files: 3628 bytes there, 3627 bytes here"):
+        write(plan, on_meta(mlp), tmp_path, seed=0, shard_size=3627)
+
+
 def test_another_plan_is_refused(plan, written):
     """Two starts in one checkpoint would be nobody's."""
     other = plan.replace({"0.weight": 0.5})
@@ -72,14 +84,51 @@ def test_another_plan_is_refused(plan, written):
         write(other, on_meta(mlp), written, seed=0, shard_size=1000)
 
 
-def test_other_kept_values_are_refused(tmp_path):
+def test_other_kept_values_are_refused_by_name(tmp_path):
     """They are not in the plan, and in the files that are complete."""
     model = mlp()
     plan = fanin.plan(model, BATCH).replace({"3.*": Keep("loaded")})
     write(plan, model, tmp_path, seed=0)
     model[3].bias.data.add_(1)
-    with pytest.raises(FaninError, match="what is kept"):
+    with pytest.raises(
+        FaninError, match=r"what is kept has other values there: 3\.bias\n"
+    ) as error:
         write(plan, model, tmp_path, seed=0)
+    assert "torch.manual_seed" in error.value.fix
+    without(tmp_path, "values", "dtype", "shard_size")
+    with pytest.raises(FaninError, match=r"what is kept has other values there: 3\.bias\n"):
+        write(plan, model, tmp_path, seed=0)
+
+
+def without(directory, *names):
+    """The journal as an older fanin wrote it."""
+    path = directory / "fanin-checkpoint.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({name: one for name, one in data.items() if name not in names}))
+
+
+def test_a_journal_without_the_later_fields_is_gone_on_with(plan, written):
+    """An unfinished checkpoint outlives an update."""
+    before = contents(written)
+    without(written, "values", "dtype", "shard_size")
+    (written / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FaninError, match="names, shapes, dtypes or sizes of files"):
+        write(plan, on_meta(mlp), written, seed=0, shard_size=2000)
+    write(plan, on_meta(mlp), written, seed=0, shard_size=1000)
+    assert contents(written) == before
+
+
+def test_another_size_of_files_that_gives_the_same_files_is_the_same_checkpoint(plan, tmp_path):
+    """What is compared is what is written."""
+    first = write(plan, on_meta(mlp), tmp_path, seed=0)
+    assert write(plan, on_meta(mlp), tmp_path, seed=0, shard_size="1GB") == first
+
+
+@pytest.mark.parametrize("seed", [2**62, 2**63, 2**64 - 1])
+def test_every_seed_that_is_taken_can_be_gone_on_with(plan, tmp_path, seed):
+    """The journal holds it as it is."""
+    first = write(plan, on_meta(mlp), tmp_path, seed=seed)
+    assert write(plan, on_meta(mlp), tmp_path, seed=seed) == first
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "other.safetensors", "x.bin", ".metadata"])
@@ -135,18 +184,59 @@ def test_the_journal_is_json_that_says_what_was_written(plan, written):
 
 def test_one_process_at_a_time_writes_into_a_directory(plan, tmp_path):
     """Each rank of a job that calls it would write over the others' unfinished files."""
-    with locked(tmp_path / "out"), pytest.raises(FaninError, match="another process"):
+    with opened(tmp_path / "out"), pytest.raises(FaninError, match="another process"):
         write(plan, on_meta(mlp), tmp_path / "out", seed=0)
     write(plan, on_meta(mlp), tmp_path / "out", seed=0)
 
 
-def test_a_directory_is_made_in_one_that_exists(plan, tmp_path):
-    """A misspelled path is not made."""
+def test_directories_are_made_with_their_parents(plan, tmp_path):
+    """As save_pretrained does."""
+    write(plan, on_meta(mlp), tmp_path / "a" / "b" / "out", seed=0)
+    assert len(read_all(tmp_path / "a" / "b" / "out")) == 9
+
+
+def test_a_file_or_a_link_to_nothing_is_no_place(plan, tmp_path):
+    """Said by what is in the way; nothing is made."""
     (tmp_path / "file").write_text("in the way")
-    for place in (tmp_path / "file", tmp_path / "none" / "out", tmp_path / "file" / "out"):
-        with pytest.raises(FaninError, match="no place"):
-            write(plan, on_meta(mlp), place, seed=0)
-    assert sorted(contents(tmp_path)) == ["file"]
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    places = {"file": "a file", "file/out": "a file", "link": "a link to nothing", "link/a": "link"}
+    before = sorted(tmp_path.iterdir())
+    for place, says in places.items():
+        with pytest.raises(FaninError, match=f"(?s)no place for a checkpoint.*{says}"):
+            write(plan, on_meta(mlp), tmp_path / place, seed=0)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_a_call_that_fails_before_a_file_is_complete_leaves_nothing(tmp_path, kind):
+    """No directory, no journal: the next call may be of another plan, seed or format."""
+
+    def fails(tensor, layout):
+        raise RuntimeError("not today")
+
+    with torch.device("meta"):
+        model, batch = mlp(), torch.ones(8, 20)
+    plan = fanin.plan(model, batch).replace({"0.weight": Custom(fails)})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README").write_text("is no weight")
+    before = state(tmp_path)
+    for place in ("a/b", "mine", "mine/a"):
+        with pytest.raises(FaninError, match="not today"):
+            write(plan, model, tmp_path / place, seed=0, format=kind)
+    assert {path: text for path, (_, text) in state(tmp_path).items()} == {
+        path: text for path, (_, text) in before.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_a_file_of_the_users_is_never_written_over(plan, tmp_path, kind):
+    """Whatever its name: what is unfinished is in a directory of fanin's own."""
+    names = ["model.safetensors.part", "unfinished.part", "__0_0.distcp.part"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    write(plan, on_meta(mlp), tmp_path, seed=0, format=kind)
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+    assert not (tmp_path / ".fanin-unfinished").exists()
 
 
 class Tables(nn.Module):
@@ -231,6 +321,7 @@ BAD = {
     "not a plan": ("plan", None),
     "needs a seed": ("seed", None),
     r"\[0, 2\*\*64\)": ("seed", -1),
+    r"not an integer in \[0, 2\*\*64\)": ("seed", 2**64),
     "no dtype": ("dtype", torch.int64),
     "no size": ("shard_size", "4 parsecs"),
     "size of a file": ("shard_size", 0),

@@ -37,7 +37,12 @@ TRANSCRIPT = (
     "fanin verify net.json trained.pt",
     "fanin verify net.json older.pt",
     "fanin verify net.py:Net start.safetensors --input 64x16 --recipe kaiming",
+    "fanin verify net.py:Net start.safetensors --input 64x16 --recipe kaiming --in-memory",
     "fanin verify net.py:Net start.safetensors --input 64x16 --recipe xavier",
+    "fanin verify net.py:Net written --input 64x16 --recipe kaiming",
+    "fanin verify net.py:Net written --input 64x16 --recipe xavier",
+    "fanin verify net.json written",
+    "fanin verify net.json start.safetensors --in-memory",
     "fanin verify net.json start.safetensors --recipe gpt2",
     "fanin verify net.json strat.safetensors",
     "fanin verify net.json net.py",
@@ -52,13 +57,17 @@ def net():
 
 
 def write_files(folder):
-    """A model, its plan, and checkpoints: the start, one step later, and of another time."""
+    """A model, its plan, and checkpoints: the start, one step later, an older one, and fanin's."""
     (folder / "net.py").write_text(dedent(NET), encoding="utf-8")
     model = net()
     plan = fanin.plan(model, torch.ones(64, 16), recipe=fanin.recipes.kaiming)
     plan.save(folder / "net.json")
     plan.apply(model, seed=0)
     write_safetensors(folder / "start.safetensors", model.state_dict())
+    with torch.device("meta"):
+        empty = net()
+    planned = fanin.plan(empty, torch.ones(64, 16), recipe=fanin.recipes.kaiming)
+    fanin.write_checkpoint(planned, empty, folder / "written", seed=0)
     older = {name: tensor for name, tensor in model.state_dict().items() if name != "3.bias"}
     torch.save({**older, "scale": torch.ones(3)}, folder / "older.pt")
     with torch.no_grad():

@@ -5,7 +5,7 @@ tensors without gaps. https://huggingface.co/docs/safetensors describes it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fanin._checkpoint._items import Item
@@ -110,9 +110,14 @@ def header_of(items: Sequence[Item]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def index_of(files: dict[str, list[Item]]) -> str:
-    """The text of model.safetensors.index.json: in which file each tensor is."""
+def index_of(files: Mapping[str, Sequence[Item]], parameters: int | None = None) -> str:
+    """The text of model.safetensors.index.json: in which file each tensor is.
+
+    ``parameters``: how many numbers they have in all, which transformers writes too.
+    """
     places = {item.name: name for name, items in files.items() for item in items}
-    total = sum(item.size for items in files.values() for item in items)
-    index = {"metadata": {"total_size": total}, "weight_map": places}
+    total = {"total_size": sum(item.size for items in files.values() for item in items)}
+    if parameters is not None:
+        total["total_parameters"] = parameters
+    index = {"metadata": total, "weight_map": places}
     return json.dumps(index, indent=2, sort_keys=True) + "\n"

@@ -138,7 +138,7 @@ def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             raise FaninError(
                 "the state dict holds what is no tensor",
                 where=name,
-                found=f"a {type(value).__name__}",
+                found=f"an object of type {type(value).__name__}",
                 fix="a checkpoint holds tensors alone: keep it in a buffer, or another file",
             )
         if name not in left_out:
@@ -173,7 +173,7 @@ def _require_plain(name: str, tensor: Tensor) -> None:
         raise FaninError(
             "only plain tensors can be written",
             where=name,
-            found=f"a {type(tensor).__name__} of layout {tensor.layout}",
+            found=f"type {type(tensor).__name__}, layout {tensor.layout}",
             fix="write the checkpoint from one process, before the model is sharded or quantized: "
             "a model on the meta device takes no memory",
         )

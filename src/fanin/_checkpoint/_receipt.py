@@ -29,7 +29,9 @@ class CheckpointReceipt:
     ``plan`` is the plan's checksum, ``contents`` a digest of names, shapes, dtypes and of their
     order in files, ``kept`` of the numbers that are not drawn. ``size`` is that of all numbers, in
     bytes. ``files`` are those that are complete, with the CRC-32 of each tensor in them; those of
-    the format ``dcp`` have none.
+    the format ``dcp`` have none. ``dtype`` is what was asked for ("own": each parameter's own),
+    ``shard_size`` in bytes; ``values`` are the stamps of what the model held and the plan keeps.
+    Records of an older fanin have none of the three.
 
     >>> files = (CheckpointFile("model.safetensors", 880),)
     >>> print(CheckpointReceipt("a1b2c3d4e5f60718", 7, "safetensors", 3, 808, "", "", "", files))
@@ -45,6 +47,9 @@ class CheckpointReceipt:
     kept: str
     versions: str
     files: tuple[CheckpointFile, ...] = ()
+    dtype: str = ""
+    shard_size: int = 0
+    values: tuple[Stamp, ...] = ()
 
     def to_json(self) -> str:
         """The receipt as JSON text."""

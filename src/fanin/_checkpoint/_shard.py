@@ -3,9 +3,8 @@
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final, Self, TypeAlias, final
@@ -14,18 +13,16 @@ import torch
 from torch import Tensor
 
 from fanin._checkpoint._check import Check
+from fanin._checkpoint._directory import begun, room_in
 from fanin._checkpoint._format import header_of
 from fanin._checkpoint._items import Item
 from fanin._checkpoint._receipt import CheckpointFile
 from fanin._checkpoint._sources import Drawn, Through
-from fanin._errors import FaninError
 from fanin._plan import Stamp
 from fanin._plan._draw._measure import bytes_of
 
-__all__ = ["PART", "Report", "begun", "is_intact", "room_in", "stamped", "write_shard"]
+__all__ = ["Report", "is_intact", "stamped", "write_shard"]
 
-PART: Final = ".part"
-"""What a name ends with while its file is not complete."""
 _BUFFER: Final = 1 << 23
 """Bytes of a part."""
 _BUFFERS: Final = 4
@@ -37,19 +34,10 @@ Report: TypeAlias = Callable[[int], None]
 """Takes a number of bytes that are done."""
 
 
-def begun(path: Path) -> Path:
-    """Where a file is while it is not complete.
-
-    >>> begun(Path("model.safetensors")).name
-    'model.safetensors.part'
-    """
-    return path.with_name(path.name + PART)
-
-
 def write_shard(
     path: Path, items: Sequence[Item], *, comparisons: int, report: Report
 ) -> CheckpointFile:
-    """Write the file under its unfinished name; nothing is left of one that fails.
+    """Write the file where it is begun; nothing is left of one that fails.
 
     Raises:
         FaninError: where it cannot be written, and for numbers that are not as planned.
@@ -57,6 +45,7 @@ def write_shard(
     unfinished = begun(path)
     with room_in(path), torch.no_grad():
         try:
+            unfinished.parent.mkdir(exist_ok=True)
             with unfinished.open("wb") as file, _Pipe(file, report) as pipe:
                 file.write(header_of(items))
                 for item in items:
@@ -79,21 +68,6 @@ def stamped(items: Sequence[Item], checksums: dict[str, int]) -> tuple[Stamp, ..
         )
         for item in items
     )
-
-
-@contextmanager
-def room_in(path: Path) -> Iterator[None]:
-    """An error of the system inside is raised as one of fanin's."""
-    try:
-        yield
-    except OSError as error:
-        raise FaninError(
-            "the checkpoint could not be written",
-            where=str(path),
-            found=f"{type(error).__name__}: {error.strerror or error}",
-            fix="make room, or mend it; files that are complete are kept, and the same call goes "
-            "on from there",
-        ) from error
 
 
 @final

@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, final, get_args
@@ -12,20 +12,16 @@ from typing import Final, final, get_args
 import torch
 from torch import nn
 
+from fanin._checkpoint._directory import opened, require_room
 from fanin._checkpoint._format import SINGLE, index_of, named, ordered, parse_size, spread
-from fanin._checkpoint._hugging_face import config_text
+from fanin._checkpoint._hugging_face import config_text, parameters_of
 from fanin._checkpoint._items import Item, items_of
-from fanin._checkpoint._journal import Journal, locked, refuse_others, write_small
-from fanin._checkpoint._receipt import (
-    CheckpointFile,
-    CheckpointFormat,
-    CheckpointReceipt,
-    said_bytes,
-)
+from fanin._checkpoint._journal import Journal, refuse_others, require_small, write_small
+from fanin._checkpoint._receipt import CheckpointFile, CheckpointFormat, CheckpointReceipt
 from fanin._checkpoint._shard import is_intact, write_shard
 from fanin._checkpoint._sources import Drawn, Kept
 from fanin._errors import FaninError, nearest
-from fanin._plan import Plan
+from fanin._plan import Plan, Stamp
 from fanin._plan._draw._measure import checksum
 from fanin._version import __version__
 from fanin.initializers._base import take_seed
@@ -56,9 +52,10 @@ def write_checkpoint(
     ``format="dcp"`` writes for ``torch.distributed.checkpoint`` instead. ``dtype`` is for
     parameters that are drawn or have no memory; buffers keep theirs.
 
-    A file gets its name when it is complete. What was interrupted goes on by the same call, which
-    reads the complete files once more and keeps them; ``fanin-checkpoint.json`` says what they
-    are. ``progress`` is called with the bytes that are done and those of all.
+    ``directory`` is made, with those above it, and removed where the call fails before a file is
+    complete. A file gets its name when it is complete. What was interrupted goes on by the same
+    call, which reads the complete files once more and keeps them; ``fanin-checkpoint.json`` says
+    what they are. ``progress`` is called with the bytes that are done and those of all.
 
     Raises:
         FaninError: as `Plan.materialize`; for weights in the directory that are not of this very
@@ -80,13 +77,15 @@ def write_checkpoint(
     most = parse_size(shard_size)
     files = {name: ordered(one) for name, one in named(spread(items, most)).items()}
     run = _run(plan, items, files, number, format)
+    asked = "own" if dtype is None else str(dtype).removeprefix("torch.")
+    run = replace(run, dtype=asked, shard_size=most)
     told = _Progress(progress, run.size)
-    with locked(Path(directory)):
+    with opened(Path(directory)):
         if format == "dcp":
             from fanin._checkpoint._dcp import write_dcp
 
             return write_dcp(Path(directory), items, run, told.add)
-        return _write(Path(directory), files, run, config_text(model, dtype), told)
+        return _write(Path(directory), files, run, _small(model, dtype, files), told)
 
 
 def _require_arguments(plan: object, seed: object, dtype: object, kind: object) -> None:
@@ -118,10 +117,14 @@ def _run(
         name: [[item.name, str(item.dtype), list(item.shape)] for item in some]
         for name, some in files.items()
     }
+    values = tuple(
+        Stamp(item.name, "kept", checksum([item.source.tensor]))
+        for item in items
+        if isinstance(item.source, Kept)
+    )
     kept = 0
-    for item in items:
-        if isinstance(item.source, Kept):
-            kept = zlib.crc32(f"{kept} {checksum([item.source.tensor])}".encode())
+    for stamp in values:
+        kept = zlib.crc32(f"{kept} {stamp.checksum}".encode())
     return CheckpointReceipt(
         plan=plan.checksum,
         seed=seed,
@@ -131,6 +134,7 @@ def _run(
         contents=blake2b(json.dumps(described).encode(), digest_size=8).hexdigest(),
         kept=f"{kept:08x}",
         versions=f"fanin {__version__}, torch {torch.__version__}",
+        values=values,
     )
 
 
@@ -147,22 +151,36 @@ class _Progress:
             self._told(self._done, self._total)
 
 
+def _small(
+    model: nn.Module, dtype: torch.dtype | None, files: Mapping[str, Sequence[Item]]
+) -> dict[str, str]:
+    """The texts that are beside the weights, by the names of their files."""
+    config = config_text(model, dtype)
+    small = {} if config is None else {_CONFIG: config}
+    if list(files) != [SINGLE]:
+        small[_INDEX] = index_of(files, parameters_of(model))
+    return small
+
+
 def _write(
     directory: Path,
     files: Mapping[str, list[Item]],
     run: CheckpointReceipt,
-    config: str | None,
+    small: Mapping[str, str],
     told: _Progress,
 ) -> CheckpointReceipt:
     journal = Journal(directory, run)
     said = journal.before()
     known = [*(name for name in files if name in (said or ())), *([] if said is None else [_INDEX])]
     refuse_others(directory, known)
+    for name, text in small.items():
+        require_small(directory / name, text)
     complete = {
         name: said[name] for name in files if said and name in said and (directory / name).exists()
     }
-    journal.keep(*complete.values())
-    _require_room(directory, files, complete)
+    journal.go_on(complete.values())
+    missing = [item.size for name, one in files.items() if name not in complete for item in one]
+    require_room(directory, sum(missing))
     comparisons = sum(isinstance(item.source, Drawn) for one in files.values() for item in one)
     for name, items in files.items():
         if name in complete:
@@ -170,30 +188,9 @@ def _write(
             continue
         written = write_shard(directory / name, items, comparisons=comparisons, report=told.add)
         journal.add(written)
-    if config is not None:
-        write_small(directory / _CONFIG, config)
-    if list(files) != [SINGLE]:
-        write_small(directory / _INDEX, index_of(dict(files)))
+    for name, text in small.items():
+        write_small(directory / name, text)
     return journal.run
-
-
-def _require_room(
-    directory: Path,
-    files: Mapping[str, Iterable[Item]],
-    complete: Mapping[str, CheckpointFile],
-) -> None:
-    """Raise FaninError where the disk cannot hold what is still to be written."""
-    missing = sum(
-        item.size for name, items in files.items() if name not in complete for item in items
-    )
-    free = shutil.disk_usage(directory).free
-    if missing > free:
-        raise FaninError(
-            "there is not enough room for the checkpoint",
-            where=str(directory),
-            found=f"{said_bytes(free)} free, {said_bytes(missing)} to write",
-            fix="make room, or give a directory on another disk",
-        )
 
 
 def _require_intact(

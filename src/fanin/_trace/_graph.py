@@ -94,10 +94,14 @@ class Node:
 @final
 @dataclass(slots=True, eq=False)
 class Graph:
-    """The nodes in the order in which they ran, and the values that the model returned."""
+    """The nodes in the order in which they ran, and the values that the model returned.
+
+    ``tied`` are the other names of a parameter that has several.
+    """
 
     nodes: list[Node] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
+    tied: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, operation: str, kind: Kind, inputs: tuple[Value, ...] = ()) -> Node:
         """A new node at the end."""

@@ -189,7 +189,7 @@ class Reading:
         """Whether ``bias`` is added to each output of a product, before anything else happens."""
         origin = product.origin.product if product.origin else None
         weight = weight_operand(origin) if origin is not None else None
-        if weight is None or _owner(weight.parameter) != _owner(bias.parameter):
+        if weight is None or not self._owners(weight) & self._owners(bias):
             # Of another module's outputs it is a shift with a start of its own.
             return False
         if origin is None or self.flow.elementwise.activation(product) != "identity":
@@ -200,6 +200,11 @@ class Reading:
         wide = [i for i in range(len(axes.runs)) if axes.original(i)]
         shape = (1,) * (len(product.shape) - len(bias.shape)) + bias.shape
         return all(n == 1 or i in wide for i, n in enumerate(shape)) and any(n > 1 for n in shape)
+
+    def _owners(self, value: Value) -> set[str]:
+        """The modules that have the parameter, by any of its names."""
+        names = value.parameter, *self.flow.graph.tied.get(value.parameter, ())
+        return {_owner(name) for name in names}
 
     def summands(self, node: Node) -> int:
         """How many weights' outputs are added up with this one's, residual sums apart."""

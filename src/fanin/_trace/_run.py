@@ -71,6 +71,8 @@ def name_sources(recorder: Recorder, tensors: list[Tensors]) -> None:
     for one in tensors:
         if one.is_buffer:
             continue
+        if one.tied:
+            recorder.graph.tied[one.name] = tuple(one.tied)
         if parametrize.is_parametrized(one.owner, one.local):
             listed = cast("nn.ModuleDict", one.owner.parametrizations)[one.local]
             listed.register_forward_hook(_naming(recorder, one.name))
