@@ -14,8 +14,7 @@ import torch
 from tests.checkpoint.samples import contents, read_all, same
 
 import fanin
-from fanin import _checkpoint_command
-from fanin._cli import main
+from fanin._cli import _checkpoint, main
 
 NET = """
     import torch
@@ -156,7 +155,7 @@ def test_what_is_wrong_is_said_and_nothing_is_made(folder, capsys, words, says):
 )
 def test_ctrl_c_says_what_is_kept(folder, capsys, monkeypatch, after, says, kept):
     """Exit code 130, no traceback; also as the last byte is written."""
-    write = _checkpoint_command.write_checkpoint
+    write = _checkpoint.write_checkpoint
 
     def interrupted(*arguments, **options):
         def stop(done, total):
@@ -165,7 +164,7 @@ def test_ctrl_c_says_what_is_kept(folder, capsys, monkeypatch, after, says, kept
 
         return write(*arguments, **{**options, "progress": stop})
 
-    monkeypatch.setattr(_checkpoint_command, "write_checkpoint", interrupted)
+    monkeypatch.setattr(_checkpoint, "write_checkpoint", interrupted)
     words = "net.py:make --input 8x20 --shard-size 1KB --out a/out"
     assert says in run(words, capsys, code=130).err
     names = [f"model-0000{number}-of-00002.safetensors" for number in kept]

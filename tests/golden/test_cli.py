@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import fanin
-from fanin import _cli, _doctor
-from fanin._cli import main
+from fanin._cli import _doctor, _main, main
 
 HERE = Path(__file__).parent
 TOUR = {"seed": 0, "fast": False, "out": Path("fanin-tour"), "as_json": False}
@@ -228,4 +227,4 @@ def test_a_reader_that_has_gone_is_no_traceback():
 
 def test_the_exit_codes_are_those_that_main_documents():
     """Scripts rely on them."""
-    assert (_cli.DONE, _cli.UNHEALTHY, _cli.USAGE, _cli.INTERRUPTED) == (0, 1, 2, 130)
+    assert (_main.DONE, _main.UNHEALTHY, _main.USAGE, _main.INTERRUPTED) == (0, 1, 2, 130)

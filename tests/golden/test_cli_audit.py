@@ -17,9 +17,8 @@ import torch
 from tests.audit import samples
 from tests.golden.commands import transcript, write_texts
 
-from fanin import _audit_command
 from fanin._audit import Report
-from fanin._cli import main
+from fanin._cli import _audit, main
 
 GOLDEN = Path(__file__).parent / "cli_audit.txt"
 
@@ -90,9 +89,7 @@ def asked(monkeypatch, folder):
     calls = []
 
     def answer(sample):
-        monkeypatch.setattr(
-            _audit_command, "audit", lambda *_, **words: calls.append(words) or sample()
-        )
+        monkeypatch.setattr(_audit, "audit", lambda *_, **words: calls.append(words) or sample())
         return calls
 
     return answer

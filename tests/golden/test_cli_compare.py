@@ -17,8 +17,7 @@ import pytest
 import torch
 from tests.golden.commands import transcript, write_texts
 
-from fanin import _compare_command
-from fanin._cli import main
+from fanin._cli import _compare, main
 from fanin._compare import Comparison
 
 GOLDEN = Path(__file__).parent / "cli_compare.txt"
@@ -138,7 +137,7 @@ def test_a_budget_has_a_unit(monkeypatch, folder, text, seconds):
         asked.append(words["budget"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_compare_command, "compare", stop)
+    monkeypatch.setattr(_compare, "compare", stop)
     assert compare("--budget", text) == 130
     assert asked == [seconds]
 
@@ -151,7 +150,7 @@ def test_the_words_reach_the_comparison(monkeypatch, folder):
         asked.append((given, words))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_compare_command, "compare", stop)
+    monkeypatch.setattr(_compare, "compare", stop)
     assert compare(short=[]) == 130
     words = "--recipes kaiming,own,net.py:small --loss data.py:loss --optimizer sgd --rates 0.2,1"
     words += " --target 0.5 --steps 70 --seeds 5 --seed 3 --workers 4 --resume r --set width=5"
@@ -252,7 +251,7 @@ def test_ctrl_c_without_a_file_says_that_nothing_is_kept(monkeypatch, folder, ca
     def stop(*_, **words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_compare_command, "compare", stop)
+    monkeypatch.setattr(_compare, "compare", stop)
     assert compare() == 130
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "stopped by Ctrl-C; nothing is kept, which --resume FILE would do"

@@ -30,7 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fanin
-from fanin import FaninError, _doctor, _engine, _stream
+from fanin import FaninError, _engine, _stream
+from fanin._cli import _doctor
 from fanin._engine import (
     DeviceReport,
     Distribution,

@@ -15,7 +15,7 @@ from fanin._checkpoint import CheckpointReceipt, write_checkpoint
 from fanin._checkpoint._directory import require_place
 from fanin._checkpoint._journal import JOURNAL
 from fanin._checkpoint._receipt import CheckpointFormat
-from fanin._commands import (
+from fanin._cli._commands import (
     RECIPE,
     Question,
     batch_options,

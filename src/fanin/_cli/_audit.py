@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from fanin._audit import Report, audit
-from fanin._commands import Question, recipe_named, require_directory, source_of, step, write
+from fanin._cli._commands import Question, recipe_named, require_directory, source_of, step, write
 from fanin._errors import FaninError
 from fanin._plan import plan
 from fanin._target import build, call, find, importable

@@ -10,7 +10,7 @@ import torch
 
 from fanin._checkpoint._journal import JOURNAL, read_journal
 from fanin._checkpoint._receipt import CheckpointReceipt
-from fanin._commands import Question, answer, needs_memory, step, write
+from fanin._cli._commands import Question, answer, needs_memory, step, write
 from fanin._errors import FaninError
 from fanin._plan import Plan, Stamp
 from fanin._plan._draw._measure import checksum

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fanin._bar import progress_bar
-from fanin._commands import recipe_named, require_directory, step, write
+from fanin._cli._commands import recipe_named, require_directory, step, write
 from fanin._compare import Comparison, compare
 from fanin._compare._data import LossFunction, default_loss
 from fanin._compare._records import Optimizer
