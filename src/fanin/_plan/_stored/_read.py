@@ -77,7 +77,7 @@ def stored_tensors(given: Checkpoint) -> Mapping[str, Tensor]:
     if isinstance(given, Mapping):
         return _checked(given, "the state dict")
     if not isinstance(given, (str, os.PathLike)):
-        raise _refusal("this is no checkpoint", "the checkpoint", f"a {type(given).__name__}")
+        raise _refusal("this is no checkpoint", "the checkpoint", f"type {type(given).__name__}")
     path = Path(given)
     if path.is_dir() and not _has_model(path) and is_distributed(path):
         return Distributed(path)
@@ -97,7 +97,7 @@ def _checked(given: Mapping[str, object], where: str) -> dict[str, Tensor]:
             raise FaninError(
                 "a checkpoint is tensors by their names",
                 where=where,
-                found=f"{name!r}: a {type(tensor).__name__}",
+                found=f"{name!r}: type {type(tensor).__name__}",
                 fix="give the part of it that is a state_dict, as model.state_dict() returns it",
             )
         found[name] = tensor.detach()
@@ -163,7 +163,7 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
     if len(nested) == 1:
         return _checked(nested[0], f"{path}, the state dict in it")
     if not isinstance(data, Mapping):
-        raise _refusal("this is no checkpoint", str(path), f"a {type(data).__name__} in it")
+        raise _refusal("this is no checkpoint", str(path), f"type {type(data).__name__} in it")
     return _checked(data, str(path))
 
 
