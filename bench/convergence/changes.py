@@ -234,6 +234,7 @@ CHANGES: Final[Mapping[str, tuple[Recipe, ...]]] = MappingProxyType(
             _for_roles("tables-0.02", TABLE, lambda _: Normal(0.02)),
             UNIT,
         ),
+        "pre-norm-6-momentum": (_ends("ends-full", 0.0), TORCH_BIASES),
         "pre-norm-6-tied": (
             _changed("positions-1", _positions_one),
             _for_roles("tables-1", TABLE, lambda _: Normal(1.0)),
