@@ -197,7 +197,7 @@ class _Usage:
 REASONS = {
     "make room": errno.ENOSPC,
     "can be written to": errno.EROFS,
-    "smaller size of files": errno.EFBIG,
+    "allow larger files": errno.EFBIG,
     "mend it": errno.EIO,
 }
 

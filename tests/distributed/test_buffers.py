@@ -187,7 +187,7 @@ def test_a_buffer_is_kept_by_a_rule():
     assert (model[4].running_mean == 0).all()
 
 
-@pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:77", object()])
+@pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:77", object(), None])
 def test_a_device_that_is_not_there_is_refused_first(device):
     """An error of fanin's, and the model is as it was: the same objects."""
     model = on_meta()
@@ -196,6 +196,8 @@ def test_a_device_that_is_not_there_is_refused_first(device):
     with pytest.raises(FaninError, match="device") as caught:
         plan.materialize(model, seed=0, device=device)
     assert "device=" in caught.value.where
+    with pytest.raises(FaninError, match="device"):
+        plan.stream(seed=0, device=device)
     assert all(before[k] is v for k, v in model.state_dict(keep_vars=True).items())
 
 

@@ -258,6 +258,8 @@ def test_what_another_process_holds_is_said_to_be_elsewhere():
         assert [one.state for one in found.tensors] == ["elsewhere"]
         assert found.ok
         assert "holds nothing of the planned start: 1 elsewhere" in str(found)
+        stored = plan.verify(model.state_dict(), seed=seed)
+        assert [one.state for one in stored.tensors] == ["elsewhere"]
 
 
 def test_replicated_and_plain_tensors_are_drawn_whole():

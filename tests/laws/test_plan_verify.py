@@ -284,6 +284,22 @@ def test_a_checkpoint_of_a_part_is_verified_by_its_names():
         plan.verify(stage, seed=SEED, part=True, names={"stages.0": "2"})
 
 
+@pytest.mark.parametrize("state", [{}, {"1.weight": torch.ones(20)}], ids=["empty", "kept alone"])
+def test_a_part_that_has_nothing_drawn_is_no_proof(state):
+    """A stage that lost all its weights would pass."""
+    model = nn.Sequential(nn.Linear(12, 20), nn.LayerNorm(20))
+    plan = fanin.plan(model, torch.ones(2, 12))
+    with pytest.raises(FaninError, match="nothing that the plan draws"):
+        plan.verify(state, seed=SEED, part=True)
+
+
+def test_a_stored_tensor_without_values_is_an_error():
+    """As for the model: it is not wrong, it is not there."""
+    state = {name: tensor.to("meta") for name, tensor in started().state_dict().items()}
+    with pytest.raises(FaninError, match="no values to compare"):
+        planned().verify(state, seed=SEED)
+
+
 def test_a_kept_parameter_that_the_checkpoint_lacks_is_missing():
     """What is not there is not kept; a buffer may be one that no state dict has."""
     model = nn.Sequential(nn.Linear(12, 20), nn.LayerNorm(20), nn.BatchNorm1d(20))

@@ -101,6 +101,23 @@ def test_what_it_has_is_loaded_and_the_rest_is_drawn(tmp_path):
     )
 
 
+@pytest.mark.parametrize("wrap", [lambda part: part, lambda part: {"app": part}])
+def test_of_a_training_the_model_is_taken(wrap, tmp_path):
+    """As of a file of a training: names in a folder cannot be changed."""
+    model, plan = net(), planned()
+    plan.apply(model, seed=SEED)
+    training = {"model": model.state_dict(), "step": 3, "optimizer": {"a": torch.zeros(2)}}
+    assert plan.verify(saved(tmp_path / "training", wrap(training)), seed=SEED).ok
+
+
+def test_a_model_whose_names_begin_with_model_is_whole(tmp_path):
+    """As transformers has them: `model.` is no part of a training there."""
+    model = nn.Module()
+    model.model, model.head = nn.Linear(12, 20), nn.Linear(20, 5)
+    state = model.state_dict()
+    assert set(Distributed(saved(tmp_path / "model", state))) == set(state)
+
+
 @pytest.mark.parametrize("file", [".metadata", "__0_0.distcp"])
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_damaged_one_is_an_error_that_names_it(started, file, share):

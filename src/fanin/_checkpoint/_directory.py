@@ -156,7 +156,7 @@ def unwritten(path: Path, error: OSError) -> FaninError:
     if error.errno in _FULL:
         fix = f"make room, or give a directory on another disk; {_GOES_ON}"
     elif error.errno == errno.EFBIG:
-        fix = f"give a smaller size of files, or allow larger ones (ulimit -f); {_GOES_ON}"
+        fix = f"allow larger files (ulimit -f), or smaller ones of safetensors; {_GOES_ON}"
     elif error.errno in _CLOSED:
         fix = "give a directory that can be written to"
     return FaninError(

@@ -75,7 +75,10 @@ def write_checkpoint(
     number = take_seed(seed)
     items = items_of(plan, model, seed=number, dtype=dtype)
     most = parse_size(shard_size)
-    files = {name: ordered(one) for name, one in named(spread(items, most)).items()}
+    if format == "dcp":
+        most = 0  # torch makes the files, and none of them is of this size
+    parts = spread(items, most) if most else [list(items)]
+    files = {name: ordered(one) for name, one in named(parts).items()}
     run = _run(plan, items, files, number, format)
     asked = "own" if dtype is None else str(dtype).removeprefix("torch.")
     run = replace(run, dtype=asked, shard_size=most)

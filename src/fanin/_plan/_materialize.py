@@ -18,7 +18,7 @@ from fanin._plan._draw._parametrized import require_known, wanted_here
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
 from fanin._plan._kept import UNSEEN
-from fanin._plan._local._allocate import Tie, memory, on_meta
+from fanin._plan._local._allocate import Tie, memory, on_meta, require_device
 from fanin._plan._local._modes import without_modes
 from fanin._plan._local._rebuild import rebuilt, unknown_values
 from fanin._plan._local._shards import held, is_sharded, local_of, resharded
@@ -54,7 +54,7 @@ def materialized(
     """Give ``model`` memory and fill it by ``entries``; see `Plan.materialize`."""
     number = _checked_seed(seed)
     _require_dtype(dtype)
-    _require_device(device)
+    require_device(device, "plan.materialize")
     require_model(model)
     fsdp = resharded(model)
     view = View.of(model, part=part, names=names)
@@ -100,32 +100,14 @@ def _checked_seed(seed: object) -> int:
 
 
 def _require_dtype(dtype: torch.dtype | None) -> None:
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+    is_known = dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)
+    if not is_known or str(dtype).startswith("torch.float4"):
         raise FaninError(
             "this is no dtype for parameters",
             where="plan.materialize(dtype=...)",
             found=repr(dtype),
             fix="give a torch dtype of floats, such as torch.bfloat16",
         )
-
-
-def _require_device(device: torch.device | str) -> None:
-    try:
-        kind = torch.empty(0, device=device).device.type
-    except Exception as error:  # noqa: BLE001 - each kind of device has errors of its own
-        said = str(error).splitlines()[0][:100]
-        raise _no_device(f"{device!r}: {type(error).__name__}: {said}") from None
-    if kind == "meta":
-        raise _no_device(f"{device!r}, where nothing has numbers")
-
-
-def _no_device(found: str) -> FaninError:
-    return FaninError(
-        "there can be no numbers on this device",
-        where="plan.materialize(device=...)",
-        found=found,
-        fix='give a device that is there: "cpu", or "cuda" on a machine that has one',
-    )
 
 
 def _drawn(entry: Entry) -> bool:

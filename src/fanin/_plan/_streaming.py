@@ -14,6 +14,8 @@ from fanin._plan._draw._apply import draw_of, drawn_into, refuse_uncalibrated, r
 from fanin._plan._draw._match import matched
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
+from fanin._plan._local._allocate import require_device
+from fanin._plan._local._modes import without_modes
 from fanin._plan._local._shards import is_sharded, local_of
 
 __all__ = ["Filling", "fillings", "left_out", "streamed"]
@@ -50,6 +52,8 @@ def streamed(
     allow_unclaimed: bool,
 ) -> Iterator[tuple[str, Tensor]]:
     """The pairs of `Plan.stream`; whatever is wrong is raised here, before the first of them."""
+    with without_modes():
+        require_device(device, "plan.stream")
     refuse_unclaimed(entries, allow_unclaimed=allow_unclaimed)
     refuse_uncalibrated(entries)
     pieces = list(_planned(entries) if model is None else _of_model(entries, model))
@@ -63,8 +67,10 @@ def _pairs(
     pieces: Sequence[_Piece], seed: int, dtype: torch.dtype | None, device: torch.device | str
 ) -> Iterator[tuple[str, Tensor]]:
     for piece in pieces:
-        tensor = torch.empty(piece.shape, dtype=dtype or piece.dtype, device=device)
-        yield piece.name, drawn_into(tensor, piece.draw, seed)
+        with without_modes():
+            tensor = torch.empty(piece.shape, dtype=dtype or piece.dtype, device=device)
+            drawn_into(tensor, piece.draw, seed)
+        yield piece.name, tensor
 
 
 def _planned(entries: Sequence[Entry]) -> Iterator[_Piece]:

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from fanin._errors import FaninError
 from fanin._plan._local._shards import is_sharded, local_of
 
-__all__ = ["Tie", "memory", "on_meta"]
+__all__ = ["Tie", "memory", "on_meta", "require_device"]
 
 Tie: TypeAlias = tuple[nn.Module, str, nn.Module, str]
 """An owner and a name, and the owner and name whose parameter it is to share."""
@@ -19,6 +20,27 @@ Tie: TypeAlias = tuple[nn.Module, str, nn.Module, str]
 def on_meta(tensor: Tensor) -> bool:
     """Whether ``tensor``, or this process's part of it, has no memory yet."""
     return local_of(tensor).is_meta
+
+
+def require_device(device: object, where: str) -> None:
+    """Raise FaninError for what is no device, or one where there can be no numbers."""
+    try:
+        known = torch.device(cast("str", device))
+        kind = torch.empty(0, device=known).device.type
+    except Exception as error:  # noqa: BLE001 - each kind of device has errors of its own
+        said = str(error).splitlines()[0][:100]
+        raise _no_device(where, f"{device!r}: {type(error).__name__}: {said}") from None
+    if kind == "meta":
+        raise _no_device(where, f"{device!r}, where nothing has numbers")
+
+
+def _no_device(where: str, found: str) -> FaninError:
+    return FaninError(
+        "there can be no numbers on this device",
+        where=f"{where}(device=...)",
+        found=found,
+        fix='give a device that is there: "cpu", or "cuda" on a machine that has one',
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from fanin._plan._stored._names import Slot, assigned
 from fanin._plan._stored._read import Checkpoint, name_of, stored_tensors
 from fanin._trace._names import Tensors
 from fanin.initializers._base import take_seed
+from fanin.initializers._target import has_no_data
 
 __all__ = ["proven"]
 
@@ -60,10 +61,23 @@ def proven(
             keys = {slot: [planned[one] for one in there] for slot, there in found.items()}
             unexpected = tuple(planned[one] for one in unknown)
             results = list(_of_checkpoint(entries, stored, keys, number, part=part))
+            if any(entry.state == "filled" for entry in entries):
+                _require_some(results, said)
         held = [one for _, one in results if one is not None]
         different = [(one, found) for found, one in results if one and found.state == "different"]
         cause = cause_of(different, held, number) if different else ""
     return Verification(number, plan, said, tuple(found for found, _ in results), unexpected, cause)
+
+
+def _require_some(results: Sequence[_Result], said: str) -> None:
+    """Raise FaninError where there is nothing in a checkpoint that could be compared."""
+    if all(found.state == "not drawn" for found, _ in results):
+        raise FaninError(
+            "the checkpoint has nothing that the plan draws",
+            where=f"plan.verify, {said}",
+            found=f"{len(results)} tensors that the plan keeps" if results else "no such tensor",
+            fix="give the checkpoint of this model, or of this part of it with names=",
+        )
 
 
 def _checked_seed(seed: object) -> int:
@@ -100,13 +114,16 @@ def _of_model(entries: Sequence[Entry], view: View, fsdp: set[int], seed: int) -
 def _require_values(entry: Entry, target: Tensors) -> None:
     for tensor in target.tensors:
         if not has_bytes(local_of(tensor)):
-            found = "no memory" if on_meta(tensor) else f"a {type(tensor).__name__}"
-            raise FaninError(
-                "this tensor has no values to compare",
-                where=f"plan.verify, {entry.name}",
-                found=found,
-                fix="materialize the model first, or verify a checkpoint of it",
-            )
+            raise _without_values(entry.name, tensor)
+
+
+def _without_values(name: str, tensor: Tensor) -> FaninError:
+    return FaninError(
+        "this tensor has no values to compare",
+        where=f"plan.verify, {name}",
+        found="no memory" if on_meta(tensor) else f"a {type(tensor).__name__}",
+        fix="materialize the model first, or verify a checkpoint of it",
+    )
 
 
 def _through(target: Tensors, part: Part, seed: int, fsdp: set[int]) -> Comparison:
@@ -160,6 +177,10 @@ def _stored(entry: Entry, key: str, tensor: Tensor, seed: int) -> _Result:
     """A tensor of a checkpoint, which may be a part of a sharded one."""
     local, layout = local_of(tensor), entry.site.layout
     why = ""
+    if has_no_data(local):
+        raise _without_values(key, local)
+    if local.numel() == 0 != math.prod(tensor.shape):
+        return Comparison(key, "elsewhere"), None
     if not has_bytes(local) or not (tensor.is_floating_point() or tensor.is_complex()):
         why = f"it holds {tensor.dtype}, which is not drawn"
     elif layout is not None and tuple(tensor.shape) != layout.shape:

@@ -1,18 +1,20 @@
 """Checkpoints of torch.distributed.checkpoint: one tensor is read when it is looked at."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
 
 from fanin._errors import FaninError
 
-__all__ = ["Distributed", "is_distributed"]
+__all__ = ["INNER", "Distributed", "is_distributed"]
 
-_METADATA = ".metadata"
+_METADATA: Final = ".metadata"
+INNER: Final = ("state_dict", "model_state_dict", "model")
+"""Where training loops keep the model's tensors, beside the optimizer's."""
 
 
 def is_distributed(path: Path) -> bool:
@@ -22,6 +24,21 @@ def is_distributed(path: Path) -> bool:
     False
     """
     return (path / _METADATA).is_file()
+
+
+def _inner(paths: Mapping[str, Sequence[object]]) -> dict[str, str]:
+    """The key in the checkpoint by each tensor's name: of a training, those of its model alone.
+
+    >>> _inner({"model.a.w": ("model", "a.w"), "step.b": ("step", "b")})
+    {'a.w': 'model.a.w'}
+    >>> _inner({"model.a.w": ("model.a.w",)})
+    {'model.a.w': 'model.a.w'}
+    """
+    outer = {tuple(path[:-1]) for path in paths.values() if path[:-1]}
+    models = [one for one in outer if one[-1] in INNER]
+    if len(models) != 1:
+        return {key: key for key in paths}
+    return {str(path[-1]): key for key, path in paths.items() if tuple(path[:-1]) == models[0]}
 
 
 @final
@@ -38,12 +55,15 @@ class Distributed(Mapping[str, Tensor]):
 
         self._path = path
         try:
-            listed = FileSystemReader(path).read_metadata().state_dict_metadata
+            metadata = FileSystemReader(path).read_metadata()
+            listed, paths = metadata.state_dict_metadata, metadata.planner_data or {}
         except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
             raise self._damaged(_METADATA, error) from None
-        self._listed: dict[str, Any] = {
+        tensors = {
             name: one for name, one in listed.items() if isinstance(one, TensorStorageMetadata)
         }
+        self._keys = _inner({name: paths.get(name, (name,)) for name in tensors})
+        self._listed: dict[str, Any] = {name: tensors[key] for name, key in self._keys.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)
@@ -65,7 +85,11 @@ class Distributed(Mapping[str, Tensor]):
             with warnings.catch_warnings():
                 # Without the other processes, who need not look at the same tensors: torch warns.
                 warnings.simplefilter("ignore")
-                load({name: tensor}, storage_reader=FileSystemReader(self._path), no_dist=True)
+                load(
+                    {self._keys[name]: tensor},
+                    storage_reader=FileSystemReader(self._path),
+                    no_dist=True,
+                )
         except CheckpointException as error:
             first = next((failure[0] for failure in error.failures.values()), error)
             raise self._damaged(name, first) from None

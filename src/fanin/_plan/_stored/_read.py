@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fanin._errors import FaninError
-from fanin._plan._stored._distributed import Distributed, is_distributed
+from fanin._plan._stored._distributed import INNER, Distributed, is_distributed
 
 __all__ = ["DTYPE_WORDS", "Checkpoint", "name_of", "stored_tensors"]
 
@@ -53,8 +53,6 @@ _IN_DIRECTORY: Final = (
     "pytorch_model.bin",
 )
 _TORCH: Final = (".pt", ".pth", ".bin", ".ckpt")
-_INNER: Final = ("state_dict", "model_state_dict", "model")
-"""Where training loops keep the model's tensors, beside the optimizer's."""
 
 
 def name_of(given: Checkpoint) -> str:
@@ -158,7 +156,7 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # noqa: BLE001 - a damaged file makes torch raise anything
         said = (str(error).splitlines() or [""])[0][:120]
         raise _damaged(path, f"{type(error).__name__}: {said}") from None
-    inner = [data[key] for key in _INNER if isinstance(data, Mapping) and key in data]
+    inner = [data[key] for key in INNER if isinstance(data, Mapping) and key in data]
     nested = [one for one in inner if isinstance(one, Mapping)]
     if len(nested) == 1:
         return _checked(nested[0], f"{path}, the state dict in it")
