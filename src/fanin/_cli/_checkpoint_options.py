@@ -17,6 +17,18 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="where the files go: a new directory, an empty one, or one where this same command "
         "was interrupted, which then goes on",
     )
+    _add_start(parser)
+    _add_files(parser)
+    parser.add_argument(
+        "--in-memory",
+        action="store_true",
+        help="make the model in memory, for one whose code does not run without, or that computes "
+        "what is kept",
+    )
+    parser.add_argument("--json", action="store_true", help="print the receipt as JSON, no more")
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
@@ -33,6 +45,9 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="all random numbers follow from it (default: 0)"
     )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         metavar="NAME",
@@ -51,10 +66,3 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="safetensors, as Hugging Face reads it, or that of torch.distributed.checkpoint "
         "(default: safetensors)",
     )
-    parser.add_argument(
-        "--in-memory",
-        action="store_true",
-        help="make the model in memory, for one whose code does not run without, or that computes "
-        "what is kept",
-    )
-    parser.add_argument("--json", action="store_true", help="print the receipt as JSON, no more")
