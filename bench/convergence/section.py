@@ -23,7 +23,8 @@ RESULTS = HERE / "results"
 def convergence(*, quick: bool) -> list[dict[str, object]]:
     """Steady's over those of each other start, losses first, by bench/convergence/results.md.
 
-    From what ``run.py`` there has kept, which takes two hours; quick: a few minutes of it, anew.
+    From what ``run.py`` there has kept, which takes some three hours on two cores; quick: a few
+    minutes of it, anew.
     """
     return rows(list(quick_races()) if quick else kept())
 

@@ -275,4 +275,4 @@ QUICK: Final = (
     "conv-10-adam",
     "lstm-adam",
 )
-"""About 200 s on one core, with one tuning seed and three scoring seeds."""
+"""About 290 s on one core, with one tuning seed and three scoring seeds."""

@@ -1,6 +1,6 @@
 """The entries of a plan and the tensors of a model, one for one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from torch import nn
@@ -56,9 +56,13 @@ def _pairs(entries: Sequence[Entry], by_name: dict[str, Tensors], *, part: bool)
                 "the plan is of another model",
                 where=entry.name,
                 found="it is in the plan, and the model has no such parameter",
-                fix=f"make a plan of this model; nearest there: {nearest(entry.name, by_name)}; "
+                fix=f"make a plan of this model{_nearest(entry.name, by_name)}; "
                 "where it is one part of the planned model: part=True",
             )
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    return f"; nearest there: {nearest(name, names)}" if names else ""
 
 
 def _not_planned(target: Tensors, entries: Sequence[Entry]) -> FaninError:
@@ -67,7 +71,7 @@ def _not_planned(target: Tensors, entries: Sequence[Entry]) -> FaninError:
         "the plan is of another model",
         where=target.name,
         found="the model has this parameter, and it is not in the plan",
-        fix=f"make a plan of this model; nearest there: {nearest(target.name, names)}",
+        fix=f"make a plan of this model{_nearest(target.name, names)}",
     )
 
 

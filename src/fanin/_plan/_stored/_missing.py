@@ -295,7 +295,7 @@ def _unexpected(
     rest = "rename them or leave them out of the state dict"
     also = "" if is_none else "; allow_unexpected=True lists them on the receipt"
     return FaninError(
-        "the checkpoint has names that the model does not have",
+        "the checkpoint has names that the model does not have" + ", and no other" * is_none,
         where=f"missing_from={source}",
         found=f"{len(names)}: {unknown_names(names, known)}",
         fix=f"rename them: {{{way}: tensor for name, tensor in state.items()}}"

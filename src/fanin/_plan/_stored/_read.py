@@ -155,7 +155,8 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # noqa: BLE001 - a damaged file makes torch raise anything
         said = (str(error).splitlines() or [""])[0][:120]
-        raise _damaged(path, f"{type(error).__name__}: {said}") from None
+        size = path.stat().st_size
+        raise _damaged(path, f"{size:,} bytes; torch: {type(error).__name__}: {said}") from None
     inner = [data[key] for key in INNER if isinstance(data, Mapping) and key in data]
     nested = [one for one in inner if isinstance(one, Mapping)]
     if len(nested) == 1:
