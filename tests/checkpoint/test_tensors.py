@@ -168,6 +168,20 @@ def test_a_model_with_memory_gives_what_the_plan_keeps(tmp_path, small_buffers):
     assert (states["3.weight"], states["0.weight"]) == ("kept", "filled")
 
 
+def test_what_to_empty_left_in_a_buffer_is_not_written(tmp_path):
+    """The module's own values are, as `materialize` writes them; a rule keeps what is there."""
+    plan, model = fanin.plan(on_meta(mlp), BATCH), on_meta(mlp).to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.fill_(7)
+    write(plan, model, tmp_path / "start", seed=0)
+    found = read_all(tmp_path / "start")
+    assert (found["2.running_var"] == 1).all()
+    assert (found["2.running_mean"] == 0).all()
+    kept = plan.replace({"2.running_var": Keep("loaded")})
+    write(kept, model, tmp_path / "kept", seed=0)
+    assert (read_all(tmp_path / "kept")["2.running_var"] == 7).all()
+
+
 def test_ties_that_the_move_to_meta_undid_are_written_once(tmp_path):
     """Two parameters of the model, one of the plan."""
     plan = fanin.plan(Tied(), TOKENS)

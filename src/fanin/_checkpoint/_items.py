@@ -17,6 +17,7 @@ from fanin._plan._coverage import incomplete
 from fanin._plan._draw._apply import draw_of, refuse_uncalibrated, require_range
 from fanin._plan._draw._match import Pair, matched
 from fanin._plan._draw._measure import has_bytes
+from fanin._plan._kept import UNSEEN
 from fanin._plan._local._rebuild import unknown_values
 from fanin._plan._local._shards import is_sharded
 from fanin._trace._names import Tensors, canonical_name, tensors_of
@@ -126,7 +127,10 @@ def _drawn(entry: Entry, target: Tensors, seed: int) -> Iterator[tuple[int, _Kno
 
 
 def _undrawn(tensor: Tensor, target: Tensors, entry: Entry | None) -> Source:
-    return Rebuilt(target, entry and entry.site) if tensor.is_meta else Kept(tensor)
+    by_module = Rebuilt(target, entry and entry.site)
+    # What the plan saw no values of may be what to_empty left, as for `materialize`.
+    is_unseen = entry is not None and entry.decision == UNSEEN
+    return by_module if tensor.is_meta or (is_unseen and by_module.is_known) else Kept(tensor)
 
 
 def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
