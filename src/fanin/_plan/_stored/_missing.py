@@ -208,7 +208,11 @@ def _elsewhere(entries: Sequence[Entry]) -> dict[str, Slot]:
 
 def _refuse_own_names(stored: Collection[str], view: View, source: str) -> None:
     """Raise FaninError where ``names`` are given, and the checkpoint has those before them."""
-    own = {unwrapped(name) for name in view.model.state_dict(keep_vars=True)}
+    if not view.prefixes:
+        return
+    # Not by its state dict, which FSDP1 gathers.
+    seen = View(view.model, flats=view.flats).tensors()
+    own = {unwrapped(name) for one in seen for name in (one.name, *one.tied, *one.stored)}
     keys = [unwrapped(name) for name in stored]
     others = [name for name in keys if renamed(name, view.prefixes) != name]
     if others and own.issuperset(keys):
