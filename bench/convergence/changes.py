@@ -30,20 +30,25 @@ THIRD: Final = VarianceScaling(1 / sqrt(3), distribution="uniform")
 """torch's own std."""
 
 
-def _changed(name: str, change: Change) -> Recipe:
-    """steady, save where ``change`` says something."""
+def _decided(name: str, change: Callable[[Site, Mapping[str, Site], Decision], Decision]) -> Recipe:
+    """What ``change`` makes of steady's decisions."""
 
     def read(sites: Sequence[Site]) -> Callable[[Site], Decision]:
         steady = recipes.steady.for_model(sites)
         known = {site.name: site for site in sites}
-
-        def choose(site: Site) -> Decision:
-            other = change(site, known)
-            return steady(site) if other is None else other
-
-        return choose
+        return lambda site: change(site, known, steady(site))
 
     return Recipe(name, lambda _: None, name, read=read)
+
+
+def _changed(name: str, change: Change) -> Recipe:
+    """steady, save where ``change`` says something."""
+
+    def decide(site: Site, known: Mapping[str, Site], steady: Decision) -> Decision:
+        other = change(site, known)
+        return steady if other is None else other
+
+    return _decided(name, decide)
 
 
 def _for_roles(name: str, roles: Sequence[str], make: Callable[[Site], Initializer]) -> Recipe:
@@ -138,19 +143,11 @@ def _orthogonal_before_norm(site: Site, _: Mapping[str, Site]) -> Initializer | 
 def _readout_times(number: float) -> Recipe:
     """The readout as steady has it, larger."""
 
-    def read(sites: Sequence[Site]) -> Callable[[Site], Decision]:
-        steady = recipes.steady.for_model(sites)
+    def larger(site: Site, _: Mapping[str, Site], steady: Decision) -> Decision:
+        is_readout = site.role == "readout" and isinstance(steady, Choice)
+        return steady.initializer * number if is_readout else steady
 
-        def choose(site: Site) -> Decision:
-            decided = steady(site)
-            if site.role != "readout" or not isinstance(decided, Choice):
-                return decided
-            return decided.initializer * number
-
-        return choose
-
-    name = f"readout-times-{number:g}"
-    return Recipe(name, lambda _: None, name, read=read)
+    return _decided(f"readout-times-{number:g}", larger)
 
 
 def _zero_biases(site: Site, _: Mapping[str, Site]) -> Initializer | None:

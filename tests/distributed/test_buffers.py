@@ -201,6 +201,19 @@ def test_a_device_that_is_not_there_is_refused_first(device):
     assert all(before[k] is v for k, v in model.state_dict(keep_vars=True).items())
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, "bf16", getattr(torch, "float4_e2m1fn_x2", None) or torch.bool])
+def test_a_dtype_that_takes_no_floats_is_refused_first(dtype, tmp_path):
+    """By the two calls that give parameters a dtype."""
+    model = on_meta()
+    plan = planned(model)
+    before = model.state_dict(keep_vars=True)
+    with pytest.raises(FaninError, match="no dtype for parameters"):
+        plan.materialize(model, seed=0, dtype=dtype)
+    with pytest.raises(FaninError, match="no dtype for parameters"):
+        fanin.write_checkpoint(plan, model, tmp_path / "start", seed=0, dtype=dtype)
+    assert all(before[k] is v for k, v in model.state_dict(keep_vars=True).items())
+
+
 @pytest.mark.parametrize("seed", [2**64, -1, 0.5, "0"])
 def test_a_seed_that_is_none_is_refused_before_there_is_memory(seed):
     """Afterwards the model would be another one."""

@@ -23,6 +23,7 @@ from fanin._checkpoint._sources import Drawn, Kept
 from fanin._errors import FaninError, nearest
 from fanin._plan import Plan, Stamp
 from fanin._plan._draw._measure import checksum
+from fanin._plan._local._allocate import require_dtype
 from fanin._version import __version__
 from fanin.initializers._base import take_seed
 
@@ -99,9 +100,7 @@ def _require_arguments(plan: object, seed: object, dtype: object, kind: object) 
     if kind not in get_args(CheckpointFormat):
         known = nearest(str(kind), get_args(CheckpointFormat))
         raise _refusal("there is no such format", f"format={kind!r}", f"use one of: {known}")
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        fix = "give a torch dtype of floats, such as torch.bfloat16"
-        raise _refusal("this is no dtype for parameters", f"dtype={dtype!r}", fix)
+    require_dtype(dtype, "fanin.write_checkpoint")
 
 
 def _refusal(what: str, found: str, fix: str) -> FaninError:

@@ -18,7 +18,7 @@ from fanin._plan._draw._parametrized import require_known, wanted_here
 from fanin._plan._draw._part import Part
 from fanin._plan._entry import Entry
 from fanin._plan._kept import UNSEEN
-from fanin._plan._local._allocate import Tie, memory, on_meta, require_device
+from fanin._plan._local._allocate import Tie, memory, on_meta, require_device, require_dtype
 from fanin._plan._local._modes import without_modes
 from fanin._plan._local._rebuild import rebuilt, unknown_values
 from fanin._plan._local._shards import held, is_sharded, local_of, resharded
@@ -53,7 +53,7 @@ def materialized(
 ) -> Receipt:
     """Give ``model`` memory and fill it by ``entries``; see `Plan.materialize`."""
     number = _checked_seed(seed)
-    _require_dtype(dtype)
+    require_dtype(dtype, "plan.materialize")
     require_device(device, "plan.materialize")
     require_model(model)
     fsdp = resharded(model)
@@ -97,17 +97,6 @@ def _checked_seed(seed: object) -> int:
             fix="give a number: seed=0",
         )
     return take_seed(seed)
-
-
-def _require_dtype(dtype: torch.dtype | None) -> None:
-    is_known = dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)
-    if not is_known or str(dtype).startswith("torch.float4"):
-        raise FaninError(
-            "this is no dtype for parameters",
-            where="plan.materialize(dtype=...)",
-            found=repr(dtype),
-            fix="give a torch dtype of floats, such as torch.bfloat16",
-        )
 
 
 def _drawn(entry: Entry) -> bool:

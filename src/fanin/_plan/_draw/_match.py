@@ -29,7 +29,8 @@ def matched(
     Raises:
         FaninError: where names, shapes or ties of parameters differ.
     """
-    require_model(model)
+    if view is None:
+        require_model(model)
     seen = View(model) if view is None else view
     targets = seen.tensors()
     by_name = {name: target for target in targets for name in (target.name, *target.tied)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fanin._errors import FaninError
 from fanin._plan._local._shards import is_sharded, local_of
 
-__all__ = ["Tie", "memory", "on_meta", "require_device"]
+__all__ = ["Tie", "memory", "on_meta", "require_device", "require_dtype"]
 
 Tie: TypeAlias = tuple[nn.Module, str, nn.Module, str]
 """An owner and a name, and the owner and name whose parameter it is to share."""
@@ -20,6 +20,28 @@ Tie: TypeAlias = tuple[nn.Module, str, nn.Module, str]
 def on_meta(tensor: Tensor) -> bool:
     """Whether ``tensor``, or this process's part of it, has no memory yet."""
     return local_of(tensor).is_meta
+
+
+def require_dtype(dtype: object, where: str) -> None:
+    """Raise FaninError for what parameters cannot be drawn in; None is their own."""
+    if dtype is None or (isinstance(dtype, torch.dtype) and _takes_floats(dtype)):
+        return
+    raise FaninError(
+        "this is no dtype for parameters",
+        where=f"{where}(dtype=...)",
+        found=repr(dtype),
+        fix="give a torch dtype of floats, such as torch.bfloat16",
+    )
+
+
+def _takes_floats(dtype: torch.dtype) -> bool:
+    if not dtype.is_floating_point:
+        return False
+    try:
+        torch.zeros(1, device="cpu").to(dtype)
+    except NotImplementedError:  # one that holds two numbers in a byte
+        return False
+    return True
 
 
 def require_device(device: object, where: str) -> None:

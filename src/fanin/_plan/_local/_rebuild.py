@@ -1,7 +1,6 @@
 """What is kept and has no values on meta, as its own module fills it; the module is untouched."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from math import nan
 from typing import Any, Final, TypeAlias, cast, final
@@ -9,13 +8,13 @@ from typing import Any, Final, TypeAlias, cast, final
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fanin._errors import FaninError
 from fanin._plan._local._shards import is_sharded
 from fanin._site import Site
 from fanin._trace._built import built
 from fanin._trace._names import Tensors
+from fanin._trace._nested import tensors_in
 
 __all__ = ["rebuilt", "unknown_values"]
 
@@ -96,7 +95,8 @@ def _memory_of_all(target: Tensors, attempt: int) -> _Memory:
 def _run(
     target: Tensors, reset: str, attempt: int, memory: Callable[[Tensors, int], _Memory]
 ) -> Tensor | None:
-    with _random_numbers(attempt):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(attempt)
         try:
             with torch.no_grad(), torch.device("cpu"), _NoneFromMeta():
                 twin = _twin(target.owner, memory(target, attempt))
@@ -109,18 +109,6 @@ def _run(
     if not known or found.dtype != wanted.dtype or found.isnan().any():
         return None
     return cast("Tensor", found.detach())
-
-
-@contextmanager
-def _random_numbers(attempt: int) -> Iterator[None]:
-    """Other ones in each attempt; the generator is afterwards as before."""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(attempt)
-    try:
-        yield
-    finally:
-        generator.set_state(state)
 
 
 @final
@@ -137,19 +125,12 @@ class _NoneFromMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        given = tree_leaves((args, kwargs))
+        given = tensors_in((args, *(kwargs or {}).values()))
         result = func(*args, **(kwargs or {}))
-        if any(map(_is_meta, given)) and any(map(_has_memory, tree_leaves(result))):
+        reads_meta = any(tensor.is_meta for tensor in given)
+        if reads_meta and not all(tensor.is_meta for tensor in tensors_in(result)):
             raise RuntimeError(f"{func} reads a tensor on the meta device")
         return result
-
-
-def _is_meta(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_meta
-
-
-def _has_memory(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and not leaf.is_meta
 
 
 def _poison(like: Tensor, attempt: int) -> Tensor:
